@@ -1,0 +1,76 @@
+#include "core/tensor/buffer.h"
+
+#include <bit>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/error.h"
+
+namespace apotnet {
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kKeepBlocks = false;  // so that a use after free is seen
+#else
+constexpr bool kKeepBlocks = true;
+#endif
+
+struct KeptBlocks {
+  std::mutex mutex;
+  std::unordered_map<size_t, std::vector<std::byte*>> by_capacity;
+};
+
+KeptBlocks& kept_blocks() {
+  static KeptBlocks* blocks = new KeptBlocks;  // outlives every static tensor
+  return *blocks;
+}
+
+// Rounded up to an eighth of its power of two: few distinct capacities, at most 12.5 % waste.
+size_t capacity_for(size_t bytes) {
+  const size_t unit = std::max<size_t>(64, std::bit_floor(std::max<size_t>(bytes, 1)) / 8);
+  return std::max<size_t>(64, (bytes + unit - 1) / unit * unit);
+}
+
+}  // namespace
+
+std::shared_ptr<Buffer> Buffer::allocate(size_t bytes, Device device) {
+  if (device.type != DeviceType::cpu) fail(ErrorCategory::unavailable, "this build has no CUDA; use --device cpu");
+  const size_t capacity = capacity_for(bytes);
+  std::byte* data = nullptr;
+  if (kKeepBlocks) {
+    std::lock_guard lock(kept_blocks().mutex);
+    auto& free = kept_blocks().by_capacity[capacity];
+    if (!free.empty()) {
+      data = free.back();
+      free.pop_back();
+    }
+  }
+  if (!data) data = static_cast<std::byte*>(::operator new(capacity, kAlignment));
+#ifndef NDEBUG
+  std::memset(data, 0xFF, capacity);
+#endif
+  return std::shared_ptr<Buffer>(new Buffer(data, bytes, capacity));
+}
+
+Buffer::~Buffer() {
+  if (kKeepBlocks) {
+    std::lock_guard lock(kept_blocks().mutex);
+    kept_blocks().by_capacity[capacity_].push_back(data_);
+  } else {
+    ::operator delete(data_, kAlignment);
+  }
+}
+
+void release_kept_buffers() {
+  std::lock_guard lock(kept_blocks().mutex);
+  for (auto& [capacity, blocks] : kept_blocks().by_capacity)
+    for (std::byte* block : blocks) ::operator delete(block, kAlignment);
+  kept_blocks().by_capacity.clear();
+}
+
+}  // namespace apotnet

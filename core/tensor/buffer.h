@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "core/tensor/device.h"
+
+namespace apotnet {
+
+/// Memory of one tensor, aligned to 64 bytes. Freed blocks are kept and handed out again for the same size, so that
+/// from its second step on training neither calls malloc nor takes page faults.
+class Buffer {
+ public:
+  /// Contents are undefined (NaN patterns in debug builds).
+  static std::shared_ptr<Buffer> allocate(size_t bytes, Device device);
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::byte* data() { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  Buffer(std::byte* data, size_t bytes, size_t capacity) : data_(data), bytes_(bytes), capacity_(capacity) {}
+
+  std::byte* data_;
+  size_t bytes_, capacity_;
+};
+
+/// Gives the kept blocks back to the system.
+void release_kept_buffers();
+
+}  // namespace apotnet

@@ -1,0 +1,73 @@
+#include "core/tensor/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace apotnet {
+
+Tensor::Tensor(const Shape& shape, DType dtype, Device device)
+    : shape_(shape), dtype_(dtype), device_(device), elements_(shape.elements()),
+      buffer_(Buffer::allocate(static_cast<size_t>(elements_) * size_of(dtype), device)) {}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
+  Tensor result(shape, dtype, device);
+  std::memset(result.raw(), 0, result.bytes());
+  return result;
+}
+
+Tensor Tensor::full(const Shape& shape, DType dtype, double value) {
+  Tensor result(shape, dtype);
+  result.fill(value);
+  return result;
+}
+
+void Tensor::fill(double value) {
+  dispatch_any(dtype_, [&](auto zero) {
+    using T = decltype(zero);
+    std::ranges::fill(data<T>(), static_cast<T>(value));
+  });
+}
+
+double Tensor::item() const {
+  require(elements_ == 1, "item() of a tensor of shape ", shape_);
+  double value = 0;
+  dispatch_any(dtype_, [&](auto zero) { value = static_cast<double>(data<decltype(zero)>()[0]); });
+  return value;
+}
+
+Tensor Tensor::clone() const {
+  if (!defined()) return {};
+  Tensor result(shape_, dtype_, device_);
+  std::memcpy(result.raw(), raw(), bytes());
+  return result;
+}
+
+Tensor Tensor::reshaped(const Shape& shape) const {
+  require(shape.elements() == elements_, "cannot see a tensor of shape ", shape_, " as ", shape);
+  Tensor result = *this;
+  result.shape_ = shape;
+  return result;
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  Tensor result(shape_, dtype, device_);
+  dispatch_any(dtype_, [&](auto from) {
+    dispatch_any(dtype, [&](auto to) {
+      std::ranges::transform(data<decltype(from)>(), result.data<decltype(to)>().begin(),
+                             [](auto value) { return static_cast<decltype(to)>(value); });
+    });
+  });
+  return result;
+}
+
+void Tensor::copy_from(std::span<const std::byte> source) {
+  require(source.size() == bytes(), "copying ", source.size(), " bytes into a tensor of ", bytes());
+  if (!source.empty()) std::memcpy(raw(), source.data(), source.size());
+}
+
+void Tensor::check_type(DType wanted) const {
+  require(defined() && dtype_ == wanted, "a tensor of type ", name_of(dtype_), " read as ", name_of(wanted));
+}
+
+}  // namespace apotnet

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/tensor/buffer.h"
+#include "core/tensor/dispatch.h"
+#include "core/tensor/dtype.h"
+#include "core/tensor/shape.h"
+
+namespace apotnet {
+
+/// A dense array on a device. Copying copies the handle, not the elements. There are no strides:
+/// activations are [N, H, W, C], weights [O, H, W, I]; PyTorch's layouts exist only in core/io.
+class Tensor {
+ public:
+  /// The empty handle, as a default: defined() is false.
+  Tensor() = default;
+  /// Elements are undefined.
+  Tensor(const Shape& shape, DType dtype, Device device = {});
+
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
+  static Tensor full(const Shape& shape, DType dtype, double value);
+  template <typename T>
+  static Tensor from(const Shape& shape, const std::vector<T>& values) {
+    Tensor result(shape, dtype_of<T>());
+    result.copy_from(std::as_bytes(std::span(values)));
+    return result;
+  }
+  static Tensor scalar(double value, DType dtype) { return full({}, dtype, value); }
+
+  bool defined() const { return buffer_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  int64_t size(int dimension) const { return shape_[dimension]; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+  int64_t elements() const { return elements_; }
+  size_t bytes() const { return static_cast<size_t>(elements_) * size_of(dtype_); }
+
+  /// The elements of a CPU tensor; Error(internal) when T is not its element type.
+  template <typename T>
+  std::span<T> data() {
+    check_type(dtype_of<T>());
+    return {reinterpret_cast<T*>(raw()), static_cast<size_t>(elements_)};
+  }
+  template <typename T>
+  std::span<const T> data() const {
+    check_type(dtype_of<T>());
+    return {reinterpret_cast<const T*>(raw()), static_cast<size_t>(elements_)};
+  }
+  std::byte* raw() { return buffer_ ? buffer_->data() : nullptr; }
+  const std::byte* raw() const { return buffer_ ? buffer_->data() : nullptr; }
+
+  /// The one element of a one-element tensor as a double.
+  double item() const;
+  /// A tensor of its own with the same elements.
+  Tensor clone() const;
+  /// The same elements under another shape of as many.
+  Tensor reshaped(const Shape& shape) const;
+  /// The elements converted one by one to another type (a float to an integer truncates).
+  Tensor to(DType dtype) const;
+  void copy_from(std::span<const std::byte> bytes);
+  void fill(double value);
+
+ private:
+  void check_type(DType wanted) const;
+
+  Shape shape_;
+  DType dtype_ = DType::f32;
+  Device device_;
+  int64_t elements_ = 0;
+  std::shared_ptr<Buffer> buffer_;
+};
+
+}  // namespace apotnet
