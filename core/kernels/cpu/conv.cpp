@@ -1,0 +1,175 @@
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/parallel.h"
+#include "core/kernels/cpu/cpu.h"
+#include "core/kernels/cpu/loops.h"
+#include "core/kernels/cpu/onednn.h"
+
+namespace apotnet {
+namespace {
+
+// The images of a convolution, cut into chunks whose input fits the second-level cache.
+struct ImageChunks {
+  ConvShape shape;  // `images` is the whole batch
+  int64_t per_chunk;
+
+  ImageChunks(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& g)
+      : shape{x[0], x[1], x[2], x[3], w[1], w[2], y[1], y[2], y[3], g.stride, g.padding, g.groups} {
+    const int64_t largest = std::max(x[1] * x[2] * x[3], y[1] * y[2] * y[3]);
+    per_chunk = std::clamp<int64_t>((int64_t{1} << 17) / std::max<int64_t>(largest, 1), 1, 16);
+  }
+
+  int64_t count() const { return (shape.images + per_chunk - 1) / per_chunk; }
+  int64_t images_of(int64_t chunk) const { return std::min(per_chunk, shape.images - chunk * per_chunk); }
+  int64_t x_image() const { return shape.height * shape.width * shape.channels; }
+  int64_t y_image() const { return shape.output_h * shape.output_w * shape.outputs; }
+
+  const OneDnnConvolution& convolution(ConvPass pass, int64_t images) const {
+    ConvShape part = shape;
+    part.images = images;
+    return OneDnnConvolution::get(pass, part);
+  }
+  // The last chunk may be smaller, and oneDNN may order its weights differently: one packing for each size.
+  struct Packed {
+    const OneDnnConvolution* convolution;
+    std::shared_ptr<Buffer> weights;
+  };
+  Packed pack(ConvPass pass, int64_t images, const Tensor& w) const {
+    const OneDnnConvolution& made = convolution(pass, images);
+    auto buffer = Buffer::allocate(made.packed_bytes(), {});
+    made.pack(w.raw(), buffer->data());
+    return {&made, buffer};
+  }
+  // body(convolution, packed weights, first image, images) for each chunk.
+  template <typename F>
+  void for_each(ConvPass pass, const Tensor& w, F&& body) const {
+    const Packed whole = pack(pass, images_of(0), w);
+    const Packed rest = images_of(count() - 1) == images_of(0) ? whole : pack(pass, images_of(count() - 1), w);
+    parallel_for(count(), [&](int64_t chunk) {
+      const Packed& packed = images_of(chunk) == images_of(0) ? whole : rest;
+      body(*packed.convolution, packed.weights->data(), chunk * per_chunk, images_of(chunk));
+    });
+  }
+};
+
+// gw = sum over chunks in their order; x_of(chunk's first image, images) gives the chunk's float input.
+template <typename F>
+void backward_weight(const ImageChunks& chunks, const Tensor& gy, F&& x_of, Tensor& gw) {
+  std::vector<std::shared_ptr<Buffer>> partial(static_cast<size_t>(chunks.count()));
+  const float* gys = gy.data<float>().data();
+  parallel_for(chunks.count(), [&](int64_t chunk) {
+    const int64_t first = chunk * chunks.per_chunk, images = chunks.images_of(chunk);
+    const OneDnnConvolution& convolution = chunks.convolution(ConvPass::backward_weight, images);
+    const auto packed = Buffer::allocate(convolution.packed_bytes(), {});
+    const auto x = x_of(first, images);
+    convolution.run(gys + first * chunks.y_image(), x->data(), packed->data());
+    partial[static_cast<size_t>(chunk)] = Buffer::allocate(gw.bytes(), {});
+    convolution.unpack(packed->data(), partial[static_cast<size_t>(chunk)]->data());
+  });
+  std::memcpy(gw.raw(), partial[0]->data(), gw.bytes());
+  float* sum = gw.data<float>().data();
+  for (size_t i = 1; i < partial.size(); ++i)
+    loops().add(gw.elements(), sum, reinterpret_cast<const float*>(partial[i]->data()), sum);
+}
+
+// Whether u8 x s8 products go through without saturating: always with VNNI, else when every pair of them fits 16 bits.
+bool integer_path_is_exact(const Quantized& x, const Quantized& w) {
+  return has_vnni() || 2 * x.levels->k() * w.levels->k() <= 32767;
+}
+
+// Whether the integer sums are exact in float32, where every partial sum is below 2^24.
+bool float_path_is_exact(const Quantized& x, const Quantized& w) {
+  return x.levels->k() * w.levels->k() * (w.codes.elements() / w.shape()[0]) < (int64_t{1} << 24);
+}
+
+}  // namespace
+
+void CpuConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  const ImageChunks chunks(x.shape(), w.shape(), y.shape(), geometry);
+  const float* xs = x.data<float>().data();
+  float* ys = y.data<float>().data();
+  chunks.for_each(ConvPass::forward, w,
+                  [&](const OneDnnConvolution& convolution, const void* weights, int64_t first, int64_t) {
+                    convolution.run(xs + first * chunks.x_image(), weights, ys + first * chunks.y_image());
+                  });
+}
+
+void CpuConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
+                                    Tensor& gx) const {
+  const ImageChunks chunks(gx.shape(), w.shape(), gy.shape(), geometry);
+  const float* gys = gy.data<float>().data();
+  float* gxs = gx.data<float>().data();
+  chunks.for_each(ConvPass::backward_input, w,
+                  [&](const OneDnnConvolution& convolution, const void* weights, int64_t first, int64_t) {
+                    convolution.run(gys + first * chunks.y_image(), weights, gxs + first * chunks.x_image());
+                  });
+}
+
+void CpuConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
+                                     Tensor& gw) const {
+  const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
+  struct View {
+    const float* pointer;
+    const float* data() const { return pointer; }
+    const View* operator->() const { return this; }
+  };
+  const float* xs = x.data<float>().data();
+  backward_weight(
+      chunks, gy, [&](int64_t first, int64_t) { return View{xs + first * chunks.x_image()}; }, gw);
+}
+
+void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  const bool integers = x.exact() && w.exact();
+  if (integers && !integer_path_is_exact(x, w) && !float_path_is_exact(x, w))
+    return ReferenceConv::conv2d_codes(x, w, geometry, y);
+  const float step = x.step.data<float>()[0] * w.step.data<float>()[0];
+  float* ys = y.data<float>().data();
+  if (!integers || !integer_path_is_exact(x, w)) {
+    conv2d(x.codes.to(DType::f32), w.codes.to(DType::f32), geometry, y);
+    parallel_ranges(y.elements(), 1 << 15,
+                    [&](int64_t i, int64_t end) { loops().scale(end - i, ys + i, step, ys + i); });
+    return;
+  }
+  const ImageChunks chunks(x.shape(), w.shape(), y.shape(), geometry);
+  const uint8_t* codes = x.codes.data<uint8_t>().data();
+  chunks.for_each(ConvPass::codes, w.codes,
+                  [&](const OneDnnConvolution& convolution, const void* weights, int64_t first, int64_t images) {
+                    const int64_t count = images * chunks.y_image();
+                    const auto sums = Buffer::allocate(static_cast<size_t>(count) * sizeof(int32_t), {});
+                    convolution.run(codes + first * chunks.x_image(), weights, sums->data());
+                    loops().scale_sums(count, reinterpret_cast<const int32_t*>(sums->data()), step,
+                                       ys + first * chunks.y_image());
+                  });
+}
+
+void CpuConv::conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, const Conv2dGeometry& geometry,
+                                          Tensor& gx) const {
+  Tensor values(w.shape(), DType::f32);
+  ReferenceQuantize().dequantize(w, values);
+  conv2d_backward_input(gy, values, geometry, gx);
+}
+
+void CpuConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
+                                           Tensor& gw) const {
+  if (!x.exact()) {
+    Tensor values(x.shape(), DType::f32);
+    ReferenceQuantize().dequantize(x, values);
+    return conv2d_backward_weight(gy, values, geometry, gw);
+  }
+  const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
+  const uint8_t* codes = x.codes.data<uint8_t>().data();
+  const float step = x.step.data<float>()[0];
+  // Codes become floats a chunk at a time: they never leave the cache.
+  backward_weight(
+      chunks, gy,
+      [&](int64_t first, int64_t images) {
+        const int64_t count = images * chunks.x_image();
+        auto values = Buffer::allocate(static_cast<size_t>(count) * sizeof(float), {});
+        loops().decode(count, codes + first * chunks.x_image(), step, reinterpret_cast<float*>(values->data()));
+        return values;
+      },
+      gw);
+}
+
+}  // namespace apotnet

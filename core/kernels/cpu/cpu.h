@@ -1,0 +1,56 @@
+#pragma once
+
+#include "core/kernels/reference/reference.h"
+
+namespace apotnet {
+
+// What the CPU does faster than the plain loops, for float32. Work is cut into chunks by its size, sums of chunks are
+// added in chunk order: the bits are the same for every number of threads.
+
+/// Convolutions by oneDNN in NHWC, one chunk of images per call. Codes go through its u8 x s8 path where that is exact.
+class CpuConv : public ReferenceConv {
+ public:
+  void conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const override;
+  void conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
+                             Tensor& gx) const override;
+  void conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
+                              Tensor& gw) const override;
+  void conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const override;
+  void conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, const Conv2dGeometry& geometry,
+                                   Tensor& gx) const override;
+  void conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
+                                    Tensor& gw) const override;
+};
+
+class CpuNorm : public ReferenceNorm {
+ public:
+  void batch_statistics(const Tensor& x, Tensor& mean, Tensor& variance) const override;
+  void batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& gamma, const Tensor& beta,
+                  double epsilon, Tensor& y) const override;
+  void batch_norm_backward(const Tensor& gy, const Tensor& x, const Tensor& mean, const Tensor& variance,
+                           const Tensor& gamma, double epsilon, Tensor& gx, Tensor& ggamma,
+                           Tensor& gbeta) const override;
+};
+
+class CpuQuantize : public ReferenceQuantize {
+ public:
+  void quantize_activation(const Tensor& x, const Tensor& alpha, Quantized& out) const override;
+  void quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out,
+                                    QuantizerVariant variant, Tensor& gx, Tensor& galpha) const override;
+};
+
+class CpuElementwise : public ReferenceElementwise {
+ public:
+  void relu(const Tensor& x, Tensor& y) const override;
+  void relu_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const override;
+  void add(const Tensor& a, const Tensor& b, Tensor& y) const override;
+  void accumulate(const Tensor& x, Tensor& y) const override;
+  void scale(const Tensor& x, double factor, Tensor& y) const override;
+};
+
+class CpuUpdate : public ReferenceUpdate {
+ public:
+  void sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter, Tensor& velocity) const override;
+};
+
+}  // namespace apotnet

@@ -1,0 +1,18 @@
+#include "core/kernels/reference/reference.h"
+
+namespace apotnet {
+
+const Kernels& reference_kernels() {
+  static const ReferenceConv conv;
+  static const ReferenceNorm norm;
+  static const ReferenceQuantize quantize;
+  static const ReferenceElementwise elementwise;
+  static const ReferencePool pool;
+  static const ReferenceLinear linear;
+  static const ReferenceLoss loss;
+  static const ReferenceUpdate update;
+  static const Kernels kernels{"reference", &conv, &norm, &quantize, &elementwise, &pool, &linear, &loss, &update};
+  return kernels;
+}
+
+}  // namespace apotnet

@@ -1,0 +1,20 @@
+#include "core/kernels/reference/reference.h"
+
+namespace apotnet {
+
+void ReferenceUpdate::sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter,
+                          Tensor& velocity) const {
+  dispatch_float(parameter.dtype(), [&](auto zero) {
+    using Float = decltype(zero);
+    const auto rate = static_cast<Float>(settings.learning_rate), momentum = static_cast<Float>(settings.momentum),
+               decay = static_cast<Float>(settings.weight_decay);
+    const auto g = gradient.data<Float>();
+    const auto p = parameter.data<Float>(), v = velocity.data<Float>();
+    for (size_t i = 0; i < p.size(); ++i) {
+      v[i] = momentum * v[i] + (g[i] + decay * p[i]);
+      p[i] -= rate * v[i];
+    }
+  });
+}
+
+}  // namespace apotnet

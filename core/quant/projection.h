@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+
+namespace apotnet {
+
+/// floor(2 K z) for z in [0, 1]: the half step that z lies in (F2). This is the one place of the tie rule: a value
+/// exactly on a midpoint belongs to the upper level, or to the lower one where `ties_to_lower`.
+template <typename Float>
+inline int64_t half_steps(Float z, int64_t k, bool ties_to_lower) {
+  const Float scaled = z * static_cast<Float>(2 * k);
+  const auto m = static_cast<int64_t>(scaled);
+  return ties_to_lower && m > 0 && static_cast<Float>(m) == scaled ? m - 1 : m;
+}
+
+}  // namespace apotnet

@@ -1,0 +1,17 @@
+#include "layers/activation_quantizer.h"
+
+#include "core/ops/quantize.h"
+
+namespace apotnet {
+
+ActivationQuantizer::ActivationQuantizer(const QuantSettings& settings)
+    : alpha(Tensor::scalar(initial_alpha(settings.variant), DType::f32), true),
+      levels_(&LevelSet::for_activations(settings.method, settings.activation_bits)),
+      variant_(settings.variant),
+      gradient_scale_(settings.gradient_scale) {}
+
+Variable ActivationQuantizer::forward(const Variable& x, const std::string& layer) const {
+  return quantize_activation(x, alpha, *levels_, variant_, layer, gradient_scale_);
+}
+
+}  // namespace apotnet

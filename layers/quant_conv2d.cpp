@@ -1,0 +1,41 @@
+#include "layers/quant_conv2d.h"
+
+#include "core/ops/conv2d.h"
+#include "layers/first_last.h"
+
+namespace apotnet {
+
+QuantConv2d::QuantConv2d(int64_t in, int64_t out, int64_t kernel, const Conv2dGeometry& geometry,
+                         const QuantSettings& settings)
+    : weight(Tensor::zeros({out, kernel, kernel, in / geometry.groups}, DType::f32), true),
+      geometry_(geometry),
+      variant_(settings.variant) {
+  add_parameter("weight", weight);
+  if (!settings.quantized()) return;
+  weight_quantizer.emplace(settings);
+  activation_quantizer.emplace(settings);
+  const bool cifar = settings.variant == QuantizerVariant::cifar;
+  add_parameter("act_alpha", activation_quantizer->alpha, ParameterRole::activation_alpha);
+  add_parameter(cifar ? "weight_quant.wgt_alpha" : "weight_alpha", weight_quantizer->alpha,
+                ParameterRole::weight_alpha);
+}
+
+Variable QuantConv2d::forward(const Variable& x) const {
+  if (!weight_quantizer) return conv2d(x, weight, geometry_);
+  const Variable w_codes = weight_quantizer->forward(weight, name());
+  const Variable x_codes = activation_quantizer->forward(x, name());
+  return conv2d_codes(x_codes, w_codes, geometry_);
+}
+
+bool QuantConv2d::exact() const {
+  return !weight_quantizer || (weight_quantizer->levels().fits_s8() && activation_quantizer->levels().fits_u8());
+}
+
+void QuantConv2d::initialize_own(Philox& random) {
+  initialize_convolution(weight, random);
+  if (!weight_quantizer) return;
+  weight_quantizer->alpha.mutable_value().fill(3.0);
+  activation_quantizer->alpha.mutable_value().fill(ActivationQuantizer::initial_alpha(variant_));
+}
+
+}  // namespace apotnet
