@@ -1,1 +1,53 @@
-int main() { return 0; }
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <iostream>
+
+#include "core/base/build_info.h"
+#include "core/base/error.h"
+#include "tools/commands/command.h"
+
+namespace {
+
+int report(const std::string& message, int code) {
+  std::cerr << "apotnet: error: " << message << std::endl;
+  return code;
+}
+
+int run(int argc, char** argv) {
+  using namespace apotnet;
+  CommandContext context;
+  CLI::App app("Quantized convolutional networks with additive powers-of-two levels: training and evaluation.", "apotnet");
+  app.set_version_flag("--version", kVersion);
+  app.add_flag("--json", context.options.json, "One JSON object per result on stdout, everything else on stderr");
+  app.add_flag("--quiet", context.options.quiet, "No progress on stderr");
+  app.require_subcommand(1);
+  app.fallthrough();
+  for (const auto add : {add_train, add_eval, add_inspect, add_convert, add_levels, add_config, add_test, add_doctor, add_version})
+    add(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return report(std::string(error.what()) + "; see apotnet --help", static_cast<int>(ErrorCategory::usage));
+  }
+  return context.exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using apotnet::ErrorCategory;
+  try {
+    return run(argc, argv);
+  } catch (const apotnet::Error& error) {
+    const bool bug = error.category() == ErrorCategory::internal;
+    return report(std::string(error.what()) + (bug ? " (a bug: please report it with the command line)" : ""),
+                  error.exit_code());
+  } catch (const std::bad_alloc&) {
+    return report("out of memory; a smaller batch needs less", static_cast<int>(ErrorCategory::unavailable));
+  } catch (const std::exception& error) {
+    return report(std::string(error.what()) + " (a bug: please report it with the command line)",
+                  static_cast<int>(ErrorCategory::internal));
+  }
+}

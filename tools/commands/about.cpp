@@ -1,0 +1,92 @@
+// version, doctor and test: what the program says of itself and of the machine.
+#include <dnnl.h>
+#include <zlib.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/base/build_info.h"
+#include "core/base/error.h"
+#include "core/kernels/cpu/loops.h"
+#include "core/kernels/cpu/onednn.h"
+#include "data/registry.h"
+#include "tools/commands/command.h"
+
+namespace apotnet {
+namespace {
+
+std::string onednn_version() {
+  const dnnl_version_t* v = dnnl_version();
+  return text(v->major, ".", v->minor, ".", v->patch);
+}
+
+std::string json_version() {
+  return text(NLOHMANN_JSON_VERSION_MAJOR, ".", NLOHMANN_JSON_VERSION_MINOR, ".", NLOHMANN_JSON_VERSION_PATCH);
+}
+
+nlohmann::ordered_json versions() {
+  return {{"apotnet", kVersion}, {"compiler", kCompiler}, {"build", kBuildType}, {"onednn", onednn_version()},
+          {"zlib", zlibVersion()}, {"nlohmann_json", json_version()}, {"cli11", CLI11_VERSION}};
+}
+
+// Whether the CIFAR-10 files can be found without --data.
+std::string find_cifar10() {
+  try {
+    return text("found, ", open_dataset({"cifar10", ""}, Split::test, {})->size(), " test images");
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+nlohmann::ordered_json findings() {
+  return {{"cores", std::thread::hardware_concurrency()},
+          {"kernels", loops().name},
+          {"integer_convolution", has_vnni() ? "u8 x s8 with VNNI: exact for every level set of 8 bits"
+                                             : "u8 x s8 where pairs of products fit 16 bits, else float32 or plain loops"},
+          {"cuda", "not in this build; --device cpu"},
+          {"cifar10", find_cifar10()}};
+}
+
+void print(const nlohmann::ordered_json& object, const char* command, bool json) {
+  if (json) {
+    nlohmann::ordered_json line{{"command", command}};
+    line.update(object);
+    return print_json(line);
+  }
+  for (const auto& [key, value] : object.items())
+    std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+}
+
+}  // namespace
+
+void add_version(CLI::App& app, CommandContext& context) {
+  CLI::App* command = app.add_subcommand("version", "Versions of the program and of everything linked");
+  command->footer("Example: ./apotnet version --json");
+  command->callback([&context] { print(versions(), "version", context.options.json); });
+}
+
+void add_doctor(CLI::App& app, CommandContext& context) {
+  CLI::App* command = app.add_subcommand("doctor", "What this machine can and cannot do");
+  command->footer("Example: ./apotnet doctor");
+  command->callback([&context] { print(findings(), "doctor", context.options.json); });
+}
+
+void add_test(CLI::App& app, CommandContext& context) {
+  const auto list = std::make_shared<bool>(false);
+  CLI::App* command = app.add_subcommand("test", "Build and run all tests (through the launcher ./apotnet test)");
+  command->add_flag("--list", *list, "Show the tests by name");
+  command->footer("Example: ./apotnet test --list");
+  command->callback([list, &context] {
+    // The launcher builds the tests first and does not come here; the bare program runs those already built.
+    const std::filesystem::path build = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+    const std::string run = "ctest --test-dir '" + build.string() + "' --output-on-failure" + (*list ? " -N" : "");
+    if (const int status = std::system(run.c_str()); status != 0) context.exit_code = 1;
+  });
+}
+
+}  // namespace apotnet

@@ -1,0 +1,41 @@
+#include "tools/commands/command.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+
+namespace apotnet {
+
+void add_compute_options(CLI::App& command, CommandContext& context) {
+  command.add_option("--threads", context.options.threads, "Threads to use (default: all of the machine)")
+      ->check(CLI::Range(1, 256));
+  command.add_option("--device", context.options.device, "cpu");
+}
+
+int apply_compute_options(const GlobalOptions& options) {
+  if (options.device != "cpu")
+    fail(options.device.starts_with("cuda") ? ErrorCategory::unavailable : ErrorCategory::usage, "--device ",
+         options.device, ": this build computes on the CPU only; use --device cpu");
+  const int threads =
+      options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  set_thread_count(threads);
+  return threads;
+}
+
+void print_json(const nlohmann::ordered_json& object) {
+  // A NaN becomes null: every line stays valid JSON.
+  std::cout << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << std::endl;
+}
+
+std::string fixed(double value, int decimals) {
+  char digits[64];
+  std::snprintf(digits, sizeof digits, "%.*f", decimals, value);
+  return digits;
+}
+
+}  // namespace apotnet

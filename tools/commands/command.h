@@ -1,0 +1,47 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace apotnet {
+
+/// Options that every command takes.
+struct GlobalOptions {
+  bool json = false;
+  bool quiet = false;
+  int threads = 0;  ///< 0: all of the machine
+  std::string device = "cpu";
+};
+
+/// What a command leaves behind for main: its exit code, set by the callback that CLI11 runs.
+struct CommandContext {
+  GlobalOptions options;
+  int exit_code = 0;
+};
+
+// One function per command, each in its own file: declares the options and what to run.
+void add_train(CLI::App& app, CommandContext& context);
+void add_eval(CLI::App& app, CommandContext& context);
+void add_convert(CLI::App& app, CommandContext& context);
+void add_inspect(CLI::App& app, CommandContext& context);
+void add_levels(CLI::App& app, CommandContext& context);
+void add_config(CLI::App& app, CommandContext& context);
+void add_test(CLI::App& app, CommandContext& context);
+void add_version(CLI::App& app, CommandContext& context);
+void add_doctor(CLI::App& app, CommandContext& context);
+
+/// Adds --threads and --device to a command that computes.
+void add_compute_options(CLI::App& command, CommandContext& context);
+/// Applies them; returns the number of threads. Error(unavailable) for a device that is not there.
+int apply_compute_options(const GlobalOptions& options);
+
+/// Prints one JSON object as a line on stdout.
+void print_json(const nlohmann::ordered_json& object);
+/// A number with a fixed count of decimals.
+std::string fixed(double value, int decimals);
+
+}  // namespace apotnet

@@ -1,0 +1,78 @@
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/base/error.h"
+#include "core/io/safetensors.h"
+#include "data/registry.h"
+#include "tools/commands/command.h"
+#include "tools/training/evaluate.h"
+#include "tools/training/model_file.h"
+
+namespace apotnet {
+namespace {
+
+struct EvalOptions {
+  std::string checkpoint, data, engine = "float", logits;
+  std::optional<int> bits;
+  int64_t limit = 0;
+  std::optional<double> min_top1;
+};
+
+std::shared_ptr<Dataset> open_test_split(const EvalOptions& options, const OpenedModel& opened) {
+  DataSpec spec = parse_data_spec(options.data);
+  if (spec.name.empty() && spec.root.empty()) spec.name = opened.dataset;
+  auto dataset = open_dataset(spec, Split::test, {});
+  return options.limit > 0 && options.limit < dataset->size() ? first_samples(dataset, options.limit) : dataset;
+}
+
+void print_evaluation(const EvalOptions& options, const OpenedModel& opened, const Evaluation& found,
+                      const std::string& dataset, int threads, bool json) {
+  const QuantSettings& quant = opened.settings.quant;
+  if (json) {
+    print_json({{"command", "eval"}, {"checkpoint", options.checkpoint}, {"model", opened.settings.name},
+                {"dataset", dataset}, {"split", "test"}, {"count", found.count}, {"weight_bits", quant.weight_bits},
+                {"activation_bits", quant.activation_bits}, {"engine", options.engine}, {"device", "cpu"},
+                {"threads", threads}, {"top1", found.top1}, {"top5", found.top5}, {"loss", found.loss},
+                {"seconds", found.seconds}, {"images_per_second", found.images_per_second()}});
+    return;
+  }
+  std::cout << opened.settings.name << ", " << quant.weight_bits << "-bit weights, " << quant.activation_bits
+            << "-bit activations, on " << found.count << " test images of " << dataset << "\n"
+            << "top-1 " << fixed(found.top1, 2) << " %   top-5 " << fixed(found.top5, 2) << " %   loss "
+            << fixed(found.loss, 4) << "   " << fixed(found.images_per_second(), 0) << " images/s\n";
+}
+
+void run_eval(const EvalOptions& options, CommandContext& context) {
+  const int threads = apply_compute_options(context.options);
+  const OpenedModel opened = open_model(options.checkpoint, options.bits);
+  const auto dataset = open_test_split(options, opened);
+  const Evaluation found = evaluate(*opened.model, opened.settings.classes, dataset);
+  if (!options.logits.empty())
+    write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
+  print_evaluation(options, opened, found, dataset->name(), threads, context.options.json);
+  if (options.min_top1 && found.top1 < *options.min_top1)
+    fail(ErrorCategory::check_failed, "top-1 of ", fixed(found.top1, 2), " % is below --min-top1 ", *options.min_top1);
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, CommandContext& context) {
+  const auto options = std::make_shared<EvalOptions>();
+  CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a checkpoint on the test split");
+  command->add_option("--checkpoint", options->checkpoint, "A .safetensors, .pth or .pth.tar file")->required();
+  command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
+  command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
+      ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  command->add_option("--engine", options->engine, "float: evaluation as in training")->check(CLI::IsMember({"float"}));
+  command->add_option("--limit", options->limit, "Only the first N images")->check(CLI::PositiveNumber);
+  command->add_option("--logits", options->logits, "Write logits [n, classes] and labels [n] to this .safetensors file");
+  command->add_option("--min-top1", options->min_top1, "Exit with 1 when top-1 % is lower");
+  add_compute_options(*command, context);
+  command->footer("Example: ./apotnet eval --checkpoint resnet20_3bit.pth.tar --bits 3 --data cifar10:DIR --json");
+  command->callback([options, &context] { run_eval(*options, context); });
+}
+
+}  // namespace apotnet

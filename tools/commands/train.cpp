@@ -1,0 +1,51 @@
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "tools/commands/command.h"
+#include "tools/training/trainer.h"
+
+namespace apotnet {
+namespace {
+
+void print_result(const TrainResult& result, const CommandContext& context) {
+  if (context.options.json) {
+    print_json({{"command", "train"}, {"run", result.folder}, {"checkpoint", result.checkpoint},
+                {"epochs", result.epochs}, {"steps", result.steps}, {"seconds", result.seconds},
+                {"test_top1", result.test.top1}, {"test_top5", result.test.top5}, {"test_loss", result.test.loss}});
+    return;
+  }
+  std::cout << "test top-1 " << fixed(result.test.top1, 2) << " % on " << result.test.count << " images, loss "
+            << fixed(result.test.loss, 4) << "\n"
+            << "run " << result.folder << ", best checkpoint " << result.checkpoint << "\n";
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, CommandContext& context) {
+  struct Options : TrainOptions {
+    std::vector<std::string> overrides;
+  };
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train", "Train the network that a configuration describes");
+  command->add_option("CONFIG", options->config_path, "Configuration file (configs/*.json)")->required();
+  command->add_option("--set", options->overrides, "Override a value, e.g. --set stages.0.epochs=1 (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--init", options->init, "Checkpoint to start the last stage from (.safetensors, .pth, .pth.tar)");
+  command->add_option("--out", options->out, "Run folder (default: runs/<config name>)");
+  command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
+  add_compute_options(*command, context);
+  command->footer("Example: ./apotnet train configs/resnet20_cifar_4bit.json --data cifar10:DIR --threads 2");
+  command->callback([options, &context] {
+    apply_compute_options(context.options);
+    options->quiet = context.options.quiet;
+    const TrainResult result = Trainer(load_config(options->config_path, options->overrides), *options).run();
+    if (result.signal)
+      context.exit_code = 128 + result.signal;
+    else
+      print_result(result, context);
+  });
+}
+
+}  // namespace apotnet

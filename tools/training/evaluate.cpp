@@ -1,0 +1,67 @@
+#include "tools/training/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/ops/cross_entropy.h"
+#include "data/loader.h"
+
+namespace apotnet {
+namespace {
+
+constexpr int64_t kBatch = 200;
+
+}  // namespace
+
+int64_t count_correct(const Tensor& logits, const Tensor& labels, int64_t top) {
+  const int64_t classes = logits.size(1);
+  int64_t correct = 0;
+  for (int64_t n = 0; n < logits.size(0); ++n) {
+    const auto row = logits.data<float>().subspan(static_cast<size_t>(n * classes), static_cast<size_t>(classes));
+    const auto label = static_cast<size_t>(labels.data<int32_t>()[static_cast<size_t>(n)]);
+    int64_t ahead = 0;
+    for (size_t c = 0; c < row.size(); ++c) ahead += row[c] > row[label] || (row[c] == row[label] && c < label);
+    // A row of NaN is nobody's prediction.
+    correct += ahead < top && row[label] == row[label];
+  }
+  return correct;
+}
+
+Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
+  if (dataset->classes() > classes)
+    fail(ErrorCategory::configuration, "the data set ", dataset->name(), " has ", dataset->classes(),
+         " classes, the model ", classes);
+  const auto start = std::chrono::steady_clock::now();
+  const bool was_training = model.training();
+  model.set_training(false);
+  const NoGrad no_grad;
+
+  Evaluation result;
+  result.logits = Tensor({dataset->size(), classes}, DType::f32);
+  result.labels = Tensor({dataset->size()}, DType::i64);
+  int64_t top1 = 0, top5 = 0;
+  double loss = 0;
+  Loader loader(dataset, {.batch = kBatch, .workers = workers});
+  loader.start(0);
+  while (const auto batch = loader.next()) {
+    const Tensor logits = model.forward(Variable(batch->images)).value();
+    const int64_t count = batch->labels.elements();
+    loss += cross_entropy(Variable(logits), batch->labels).value().item() * static_cast<double>(count);
+    top1 += count_correct(logits, batch->labels);
+    top5 += count_correct(logits, batch->labels, 5);
+    std::ranges::copy(logits.data<float>(), result.logits.data<float>().begin() + result.count * classes);
+    std::ranges::copy(batch->labels.data<int32_t>(), result.labels.data<int64_t>().begin() + result.count);
+    result.count += count;
+  }
+  const auto total = static_cast<double>(std::max<int64_t>(result.count, 1));
+  result.top1 = 100 * static_cast<double>(top1) / total;
+  result.top5 = 100 * static_cast<double>(top5) / total;
+  result.loss = loss / total;
+  model.set_training(was_training);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace apotnet

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+
+#include "data/dataset.h"
+#include "models/model.h"
+
+namespace apotnet {
+
+/// What a network makes of a data set.
+struct Evaluation {
+  int64_t count = 0;
+  double top1 = 0, top5 = 0;  ///< percent; top5 is over min(5, classes)
+  double loss = 0;            ///< mean cross entropy
+  double seconds = 0;         ///< loading included
+  Tensor logits;              ///< f32 [count, classes], in the order of the data
+  Tensor labels;              ///< i64 [count]
+
+  double images_per_second() const { return seconds > 0 ? static_cast<double>(count) / seconds : 0; }
+};
+
+/// Runs the model in evaluation mode over all of `dataset`; leaves it in the mode it was in.
+/// Error(configuration) when the data have labels that the model has no class for.
+Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
+
+/// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first counts.
+int64_t count_correct(const Tensor& logits, const Tensor& labels, int64_t top = 1);
+
+}  // namespace apotnet

@@ -1,0 +1,25 @@
+#include "tools/training/interrupt.h"
+
+#include <csignal>
+
+namespace apotnet {
+namespace {
+
+volatile std::sig_atomic_t arrived = 0;
+
+void remember(int signal) {
+  arrived = signal;
+  std::signal(signal, SIG_DFL);
+}
+
+}  // namespace
+
+void watch_for_interrupt() {
+  arrived = 0;
+  std::signal(SIGINT, remember);
+  std::signal(SIGTERM, remember);
+}
+
+int interrupted() { return arrived; }
+
+}  // namespace apotnet

@@ -1,0 +1,10 @@
+#pragma once
+
+namespace apotnet {
+
+/// From now on SIGINT and SIGTERM are remembered instead of ending the program; a second one ends it at once.
+void watch_for_interrupt();
+/// 0, or the signal that arrived.
+int interrupted();
+
+}  // namespace apotnet

@@ -1,0 +1,215 @@
+#include "tools/training/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "core/base/error.h"
+#include "core/io/checkpoint_file.h"
+#include "core/ops/cross_entropy.h"
+#include "data/loader.h"
+#include "data/registry.h"
+#include "models/registry.h"
+#include "tools/training/interrupt.h"
+
+namespace apotnet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string two_decimals(double value) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%.2f", value);
+  return digits;
+}
+
+std::shared_ptr<Dataset> open_split(const RunConfig& run, const TrainOptions& options, Split split, int64_t limit) {
+  DataSpec spec{run.data.name, run.data.root};
+  if (!options.data.empty()) spec = parse_data_spec(options.data);
+  if (spec.name.empty()) spec.name = run.data.name;
+  auto dataset = open_dataset(spec, split, {run.seed, run.data.train_count, run.data.test_count});
+  return limit > 0 && limit < dataset->size() ? first_samples(dataset, limit) : dataset;
+}
+
+// The alphas of the cifar variant have learning rates of their own; the imagenet variant has one group.
+std::vector<ParameterGroup> parameter_groups(Module& model, const RunConfig& run, const StageConfig& stage) {
+  const bool cifar = run.quant.variant == "cifar";
+  const OptimizerConfig& settings = run.optimizer;
+  ParameterGroup rest{"parameters", {}, stage.lr, stage.weight_decay};
+  ParameterGroup activation{"activation alphas", {}, settings.activation_alpha_lr, settings.alpha_weight_decay};
+  ParameterGroup weight{"weight alphas", {}, settings.weight_alpha_lr, settings.alpha_weight_decay};
+  for (const Module::NamedParameter& parameter : model.parameters()) {
+    ParameterGroup& group = !cifar || parameter.role == ParameterRole::ordinary ? rest
+                            : parameter.role == ParameterRole::weight_alpha     ? weight
+                                                                                : activation;
+    group.parameters.push_back({parameter.name, *parameter.variable});
+  }
+  return {rest, activation, weight};
+}
+
+// The first parameter or buffer that is not a finite number, for the message of a diverged run.
+std::string first_not_finite(Module& model) {
+  const auto finite = [](const Tensor& tensor) {
+    return tensor.dtype() != DType::f32 || std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); });
+  };
+  for (const auto& parameter : model.parameters())
+    if (!finite(parameter.variable->value())) return parameter.name;
+  for (const auto& buffer : model.buffers())
+    if (!finite(*buffer.tensor)) return buffer.name;
+  return "the logits (every parameter is finite)";
+}
+
+Augmentation augmentation_of(const DataConfig& data) {
+  const auto has = [&](const char* name) { return std::ranges::find(data.augment, name) != data.augment.end(); };
+  return {.pad_crop = has("pad_crop"), .flip = has("flip")};
+}
+
+}  // namespace
+
+struct Trainer::Stage {
+  const StageConfig& config;
+  std::unique_ptr<Model> model;
+  Sgd optimizer;
+  Schedule schedule;
+  Loader loader;
+  TrainingPosition position;
+};
+
+Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
+    : run_(config.run), options_(options), config_json_(config.json),
+      train_(open_split(run_, options, Split::train, run_.data.train_limit)),
+      test_(open_split(run_, options, Split::test, run_.data.test_limit)),
+      folder_(options.out, options.config_path, config.json), progress_(options.quiet) {
+  if (run_.data.validation >= train_->size())
+    fail(ErrorCategory::configuration, "data.validation: ", run_.data.validation, " images held out of ", train_->size(),
+         " leave none to train on; lower it");
+  validation_ = test_;  // the reference's way of choosing the best epoch
+  if (run_.data.validation > 0) {
+    const HeldOut parts = hold_out(train_, run_.data.validation, run_.seed);
+    train_ = parts.train;
+    validation_ = parts.validation;
+  }
+}
+
+TrainResult Trainer::run() {
+  const auto start = Clock::now();
+  watch_for_interrupt();
+  std::string from = options_.init;
+  const size_t first_stage = from.empty() ? 0 : run_.stages.size() - 1;
+  for (size_t i = first_stage; i < run_.stages.size() && !interrupted(); ++i) {
+    if (i > first_stage) from = folder_.checkpoint(run_.stages[i].init);
+    train_stage(run_.stages[i], from);
+  }
+  TrainResult result{.folder = folder_.path().string(), .checkpoint = folder_.checkpoint("best"), .test = {},
+                     .epochs = epochs_, .steps = steps_, .seconds = seconds_since(start), .signal = interrupted()};
+  if (result.signal) return result;
+  const OpenedModel best = open_model(result.checkpoint, {});
+  result.test = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
+  return result;
+}
+
+void Trainer::train_stage(const StageConfig& config, const std::string& start_from) {
+  std::unique_ptr<Model> model = make_model(model_settings(run_, config, train_->classes()));
+  Philox random(run_.seed, RandomStream::weights);
+  model->initialize(random);
+  if (!start_from.empty()) {
+    const LoadReport report = load_state(*model, read_checkpoint_file(start_from));
+    for (const std::string& name : report.missing)
+      if (!name.ends_with("alpha"))
+        fail(ErrorCategory::damaged_data, start_from, ": has no ", name, "; it is not a ", run_.model.name);
+    progress_.line(text("starts from ", start_from,
+                        report.missing.empty() ? "" : text("; ", report.missing.size(), " alphas start fresh")));
+  }
+  const auto groups = parameter_groups(*model, run_, config);
+  Stage stage{.config = config,
+              .model = std::move(model),
+              .optimizer = Sgd(groups, run_.optimizer.momentum),
+              .schedule = {parse_schedule_kind(config.schedule), static_cast<double>(config.epochs), config.milestones,
+                           config.gamma, config.warmup_epochs},
+              .loader = Loader(train_, {.batch = run_.data.batch,
+                                        .shuffle = true,
+                                        .augmentation = augmentation_of(run_.data),
+                                        .seed = run_.seed,
+                                        .workers = static_cast<int>(run_.data.workers)}),
+              .position = {.stage = config.name, .best_metric = -1}};
+  stage.model->for_each_module([&](Module& module) {
+    if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module); conv && !conv->exact())
+      progress_.line(conv->name() + ": codes wider than 8 bits, convolved in float32 instead of integers");
+  });
+  for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
+    const EpochMetrics metrics = train_epoch(stage);
+    if (interrupted()) {
+      save(stage, "last", true);
+      progress_.line(text("interrupted; saved ", folder_.checkpoint("last")));
+      return;
+    }
+    finish_epoch(stage, metrics);
+  }
+}
+
+EpochMetrics Trainer::train_epoch(Stage& stage) {
+  TrainingPosition& position = stage.position;
+  const std::string label = text(position.stage, " epoch ", position.epoch + 1, "/", stage.config.epochs);
+  const auto start = Clock::now();
+  const int64_t steps = stage.loader.batches_per_epoch();
+  int64_t images = 0, correct = 0;
+  double loss_sum = 0, factor = 0;
+  stage.loader.start(static_cast<uint32_t>(position.epoch));
+  stage.model->set_training(true);
+  while (const auto batch = stage.loader.next()) {
+    const Variable logits = stage.model->forward(Variable(batch->images));
+    Variable loss = cross_entropy(logits, batch->labels, stage.config.label_smoothing);
+    const double value = loss.value().item();
+    if (!std::isfinite(value))
+      fail(ErrorCategory::diverged, "training diverged in ", label, ", step ", position.step + 1, ": the loss is ", value,
+           ", first non-finite value in ", first_not_finite(*stage.model), "; try a lower lr or a warm-up");
+    loss.backward();
+    factor = stage.schedule.factor(position.epoch, batch->number, steps);
+    stage.optimizer.step(factor);
+    stage.optimizer.clear_gradients();
+
+    const int64_t count = batch->labels.elements();
+    images += count;
+    correct += count_correct(logits.value(), batch->labels);
+    loss_sum += value * static_cast<double>(count);
+    ++position.step;
+    position.samples_seen += count;
+    progress_.update(label, images, train_->size(), seconds_since(start), loss_sum / static_cast<double>(images),
+                     100 * static_cast<double>(correct) / static_cast<double>(images));
+    if (interrupted()) break;
+  }
+  const double seconds = seconds_since(start);
+  return {.stage = position.stage, .epoch = position.epoch + 1, .step = position.step,
+          .samples_seen = position.samples_seen, .learning_rate = stage.config.lr * factor,
+          .train_loss = loss_sum / static_cast<double>(images),
+          .train_top1 = 100 * static_cast<double>(correct) / static_cast<double>(images),
+          .seconds = seconds, .images_per_second = static_cast<double>(images) / seconds};
+}
+
+void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
+  const Evaluation found = evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
+  metrics.validation_loss = found.loss;
+  metrics.validation_top1 = found.top1;
+  ++stage.position.epoch;
+  ++epochs_;
+  steps_ += stage.loader.batches_per_epoch();
+  const bool best = found.top1 > stage.position.best_metric;
+  if (best) stage.position.best_metric = found.top1;
+  if (best) save(stage, "best", false);
+  save(stage, "last", true);
+  folder_.append(metrics);
+  progress_.line(text(metrics.stage, " epoch ", metrics.epoch, "/", stage.config.epochs, ": loss ",
+                      two_decimals(metrics.train_loss), ", train ", two_decimals(metrics.train_top1), " %, ",
+                      validation_ == test_ ? "test " : "validation ", two_decimals(metrics.validation_top1), " %",
+                      best ? " (best)" : "", ", ", static_cast<int64_t>(metrics.images_per_second), " images/s"));
+}
+
+void Trainer::save(const Stage& stage, const std::string& name, bool keep_former) {
+  save_checkpoint(folder_.checkpoint(name), keep_former ? folder_.checkpoint(name + ".prev") : "", *stage.model,
+                  stage.optimizer, stage.position, run_, config_json_);
+}
+
+}  // namespace apotnet
