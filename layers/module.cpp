@@ -10,24 +10,22 @@ void Module::add_buffer(const std::string& name, Tensor& tensor) { buffers_.push
 
 void Module::add_module(const std::string& name, Module& module) { children_.push_back({name, &module}); }
 
-void Module::collect(const std::string& prefix, std::vector<NamedParameter>* parameters,
-                     std::vector<NamedBuffer>* buffers) {
-  if (parameters)
-    for (const NamedParameter& own : parameters_) parameters->push_back({prefix + own.name, own.variable, own.role});
-  if (buffers)
-    for (const NamedBuffer& own : buffers_) buffers->push_back({prefix + own.name, own.tensor});
-  for (const Child& child : children_) child.module->collect(prefix + child.name + ".", parameters, buffers);
+void Module::for_each_state(const std::function<void(const NamedParameter&)>& parameter,
+                            const std::function<void(const NamedBuffer&)>& buffer, const std::string& prefix) {
+  for (const NamedParameter& own : parameters_) parameter({prefix + own.name, own.variable, own.role});
+  for (const NamedBuffer& own : buffers_) buffer({prefix + own.name, own.tensor});
+  for (const Child& child : children_) child.module->for_each_state(parameter, buffer, prefix + child.name + ".");
 }
 
 std::vector<Module::NamedParameter> Module::parameters() {
   std::vector<NamedParameter> result;
-  collect("", &result, nullptr);
+  for_each_state([&](const NamedParameter& parameter) { result.push_back(parameter); }, [](const NamedBuffer&) {});
   return result;
 }
 
 std::vector<Module::NamedBuffer> Module::buffers() {
   std::vector<NamedBuffer> result;
-  collect("", nullptr, &result);
+  for_each_state([](const NamedParameter&) {}, [&](const NamedBuffer& buffer) { result.push_back(buffer); });
   return result;
 }
 

@@ -34,6 +34,10 @@ class Module {
   /// All parameters or buffers below this module, in the order of construction, with full names.
   std::vector<NamedParameter> parameters();
   std::vector<NamedBuffer> buffers();
+  /// Calls one of the two for everything kept with the model, in the order of PyTorch's state_dict: of each module its
+  /// parameters, then its buffers, then its children.
+  void for_each_state(const std::function<void(const NamedParameter&)>& parameter,
+                      const std::function<void(const NamedBuffer&)>& buffer, const std::string& prefix = "");
   /// Calls f for this module and every module below it, parents first.
   void for_each_module(const std::function<void(Module&)>& f);
 
@@ -59,7 +63,6 @@ class Module {
     std::string name;
     Module* module;
   };
-  void collect(const std::string& prefix, std::vector<NamedParameter>* parameters, std::vector<NamedBuffer>* buffers);
 
   std::vector<NamedParameter> parameters_;
   std::vector<NamedBuffer> buffers_;

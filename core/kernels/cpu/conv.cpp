@@ -73,6 +73,12 @@ void backward_weight(const ImageChunks& chunks, const Tensor& gy, F&& x_of, Tens
     loops().add(gw.elements(), sum, reinterpret_cast<const float*>(partial[i]->data()), sum);
 }
 
+// oneDNN 2.6 on AVX2 writes past its scratch memory in strided 1x1 convolutions of fewer than 8 channels. No network
+// has such a layer, so the plain loops will do.
+bool is_safe_in_onednn(const Shape& x, const Shape& w, const Conv2dGeometry& geometry) {
+  return geometry.stride == 1 || w[1] * w[2] > 1 || x[3] / geometry.groups >= 8;
+}
+
 // Whether u8 x s8 products go through without saturating: always with VNNI, else when every pair of them fits 16 bits.
 bool integer_path_is_exact(const Quantized& x, const Quantized& w) {
   return has_vnni() || 2 * x.levels->k() * w.levels->k() <= 32767;
@@ -86,6 +92,7 @@ bool float_path_is_exact(const Quantized& x, const Quantized& w) {
 }  // namespace
 
 void CpuConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  if (!is_safe_in_onednn(x.shape(), w.shape(), geometry)) return ReferenceConv::conv2d(x, w, geometry, y);
   const ImageChunks chunks(x.shape(), w.shape(), y.shape(), geometry);
   const float* xs = x.data<float>().data();
   float* ys = y.data<float>().data();
@@ -97,6 +104,8 @@ void CpuConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geo
 
 void CpuConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
                                     Tensor& gx) const {
+  if (!is_safe_in_onednn(gx.shape(), w.shape(), geometry))
+    return ReferenceConv::conv2d_backward_input(gy, w, geometry, gx);
   const ImageChunks chunks(gx.shape(), w.shape(), gy.shape(), geometry);
   const float* gys = gy.data<float>().data();
   float* gxs = gx.data<float>().data();
@@ -108,6 +117,8 @@ void CpuConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Con
 
 void CpuConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
                                      Tensor& gw) const {
+  if (!is_safe_in_onednn(x.shape(), gw.shape(), geometry))
+    return ReferenceConv::conv2d_backward_weight(gy, x, geometry, gw);
   const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
   struct View {
     const float* pointer;
@@ -152,7 +163,7 @@ void CpuConv::conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, 
 
 void CpuConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
                                            Tensor& gw) const {
-  if (!x.exact()) {
+  if (!x.exact() || !is_safe_in_onednn(x.shape(), gw.shape(), geometry)) {
     Tensor values(x.shape(), DType::f32);
     ReferenceQuantize().dequantize(x, values);
     return conv2d_backward_weight(gy, values, geometry, gw);

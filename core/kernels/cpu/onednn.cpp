@@ -170,11 +170,10 @@ void OneDnnConvolution::run(const void* first, const void* second, void* result)
 }
 
 bool has_vnni() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512vnni");
-#else
-  return false;
-#endif
+  // oneDNN is asked, not the processor: ONEDNN_MAX_CPU_ISA and its build may hold it below what the processor can.
+  constexpr auto kWanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_vnni);
+  static const auto used = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  return (used & kWanted) == kWanted;
 }
 
 }  // namespace apotnet

@@ -42,7 +42,7 @@ class OneDnnConvolution {
   std::unique_ptr<State> state_;
 };
 
-/// Whether u8 x s8 sums need no care about the 16-bit saturation of older processors (AVX512 or AVX VNNI).
+/// Whether oneDNN sums u8 x s8 products without the 16-bit saturation of older instruction sets (AVX512 VNNI).
 bool has_vnni();
 
 }  // namespace apotnet
