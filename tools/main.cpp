@@ -16,13 +16,15 @@ int report(const std::string& message, int code) {
 int run(int argc, char** argv) {
   using namespace apotnet;
   CommandContext context;
-  CLI::App app("Quantized convolutional networks with additive powers-of-two levels: training and evaluation.", "apotnet");
+  CLI::App app("Quantized convolutional networks with additive powers-of-two levels: training and evaluation.",
+               "apotnet");
   app.set_version_flag("--version", kVersion);
   app.add_flag("--json", context.options.json, "One JSON object per result on stdout, everything else on stderr");
   app.add_flag("--quiet", context.options.quiet, "No progress on stderr");
   app.require_subcommand(1);
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_inspect, add_convert, add_levels, add_config, add_test, add_doctor, add_version})
+  for (const auto add :
+       {add_train, add_eval, add_inspect, add_convert, add_levels, add_config, add_test, add_doctor, add_version})
     add(app, context);
   try {
     app.parse(argc, argv);

@@ -30,8 +30,9 @@ std::string json_version() {
 }
 
 nlohmann::ordered_json versions() {
-  return {{"apotnet", kVersion}, {"compiler", kCompiler}, {"build", kBuildType}, {"onednn", onednn_version()},
-          {"zlib", zlibVersion()}, {"nlohmann_json", json_version()}, {"cli11", CLI11_VERSION}};
+  return {{"apotnet", kVersion},        {"compiler", kCompiler}, {"build", kBuildType},
+          {"onednn", onednn_version()}, {"zlib", zlibVersion()}, {"nlohmann_json", json_version()},
+          {"cli11", CLI11_VERSION}};
 }
 
 // Whether the CIFAR-10 files can be found without --data.
@@ -44,12 +45,13 @@ std::string find_cifar10() {
 }
 
 nlohmann::ordered_json findings() {
-  return {{"cores", std::thread::hardware_concurrency()},
-          {"kernels", loops().name},
-          {"integer_convolution", has_vnni() ? "u8 x s8 with VNNI: exact for every level set of 8 bits"
-                                             : "u8 x s8 where pairs of products fit 16 bits, else float32 or plain loops"},
-          {"cuda", "not in this build; --device cpu"},
-          {"cifar10", find_cifar10()}};
+  return {
+      {"cores", std::thread::hardware_concurrency()},
+      {"kernels", loops().name},
+      {"integer_convolution", has_vnni() ? "u8 x s8 with VNNI: exact for every level set of 8 bits"
+                                         : "u8 x s8 where pairs of products fit 16 bits, else float32 or plain loops"},
+      {"cuda", "not in this build; --device cpu"},
+      {"cifar10", find_cifar10()}};
 }
 
 void print(const nlohmann::ordered_json& object, const char* command, bool json) {

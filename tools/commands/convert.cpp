@@ -27,8 +27,11 @@ void run_convert(const ConvertOptions& options, const CommandContext& context) {
   int64_t elements = 0;
   for (const NamedTensor& entry : file.tensors) elements += entry.tensor.elements();
   if (context.options.json)
-    print_json({{"command", "convert"}, {"input", options.in}, {"output", options.out},
-                {"tensors", file.tensors.size()}, {"elements", elements}});
+    print_json({{"command", "convert"},
+                {"input", options.in},
+                {"output", options.out},
+                {"tensors", file.tensors.size()},
+                {"elements", elements}});
   else
     std::cout << options.out << ": " << file.tensors.size() << " tensors, " << elements << " elements\n";
 }

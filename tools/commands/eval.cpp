@@ -32,11 +32,22 @@ void print_evaluation(const EvalOptions& options, const OpenedModel& opened, con
                       const std::string& dataset, int threads, bool json) {
   const QuantSettings& quant = opened.settings.quant;
   if (json) {
-    print_json({{"command", "eval"}, {"checkpoint", options.checkpoint}, {"model", opened.settings.name},
-                {"dataset", dataset}, {"split", "test"}, {"count", found.count}, {"weight_bits", quant.weight_bits},
-                {"activation_bits", quant.activation_bits}, {"engine", options.engine}, {"device", "cpu"},
-                {"threads", threads}, {"top1", found.top1}, {"top5", found.top5}, {"loss", found.loss},
-                {"seconds", found.seconds}, {"images_per_second", found.images_per_second()}});
+    print_json({{"command", "eval"},
+                {"checkpoint", options.checkpoint},
+                {"model", opened.settings.name},
+                {"dataset", dataset},
+                {"split", "test"},
+                {"count", found.count},
+                {"weight_bits", quant.weight_bits},
+                {"activation_bits", quant.activation_bits},
+                {"engine", options.engine},
+                {"device", "cpu"},
+                {"threads", threads},
+                {"top1", found.top1},
+                {"top5", found.top5},
+                {"loss", found.loss},
+                {"seconds", found.seconds},
+                {"images_per_second", found.images_per_second()}});
     return;
   }
   std::cout << opened.settings.name << ", " << quant.weight_bits << "-bit weights, " << quant.activation_bits
@@ -68,7 +79,8 @@ void add_eval(CLI::App& app, CommandContext& context) {
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
   command->add_option("--engine", options->engine, "float: evaluation as in training")->check(CLI::IsMember({"float"}));
   command->add_option("--limit", options->limit, "Only the first N images")->check(CLI::PositiveNumber);
-  command->add_option("--logits", options->logits, "Write logits [n, classes] and labels [n] to this .safetensors file");
+  command->add_option("--logits", options->logits,
+                      "Write logits [n, classes] and labels [n] to this .safetensors file");
   command->add_option("--min-top1", options->min_top1, "Exit with 1 when top-1 % is lower");
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet eval --checkpoint resnet20_3bit.pth.tar --bits 3 --data cifar10:DIR --json");

@@ -23,8 +23,8 @@ struct LayerReport {
   std::string name;
   Shape shape;
   double weight_alpha = 0, activation_alpha = 0;
-  double clipped = 0;  // share of weights beyond alpha
-  double zero = 0;     // share of weights with code 0
+  double clipped = 0;              // share of weights beyond alpha
+  double zero = 0;                 // share of weights with code 0
   std::vector<int64_t> occupancy;  // weights per magnitude
 };
 
@@ -32,7 +32,8 @@ LayerReport report_layer(const QuantConv2d& layer) {
   const NoGrad no_grad;
   const Quantized codes = layer.weight_quantizer->forward(layer.weight, layer.name()).quantized();
   const auto levels = codes.levels->codes();
-  LayerReport report{.name = layer.name(), .shape = layer.weight.shape(),
+  LayerReport report{.name = layer.name(),
+                     .shape = layer.weight.shape(),
                      .weight_alpha = layer.weight_quantizer->alpha.value().item(),
                      .activation_alpha = layer.activation_quantizer->alpha.value().item(),
                      .occupancy = std::vector<int64_t>(levels.size())};
@@ -79,13 +80,22 @@ void run_inspect(const InspectOptions& options, const CommandContext& context) {
   if (!context.options.json) return print_text(opened, layers, parameters);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const LayerReport& layer : layers)
-    rows.push_back({{"name", layer.name}, {"shape", layer.shape.sizes()}, {"weight_alpha", layer.weight_alpha},
-                    {"activation_alpha", layer.activation_alpha}, {"clipped", layer.clipped}, {"zero", layer.zero},
+    rows.push_back({{"name", layer.name},
+                    {"shape", layer.shape.sizes()},
+                    {"weight_alpha", layer.weight_alpha},
+                    {"activation_alpha", layer.activation_alpha},
+                    {"clipped", layer.clipped},
+                    {"zero", layer.zero},
                     {"occupancy", layer.occupancy}});
-  print_json({{"command", "inspect"}, {"checkpoint", options.path}, {"model", opened.settings.name},
-              {"classes", opened.settings.classes}, {"method", name_of(opened.settings.quant.method)},
+  print_json({{"command", "inspect"},
+              {"checkpoint", options.path},
+              {"model", opened.settings.name},
+              {"classes", opened.settings.classes},
+              {"method", name_of(opened.settings.quant.method)},
               {"weight_bits", opened.settings.quant.weight_bits},
-              {"activation_bits", opened.settings.quant.activation_bits}, {"parameters", parameters}, {"layers", rows}});
+              {"activation_bits", opened.settings.quant.activation_bits},
+              {"parameters", parameters},
+              {"layers", rows}});
 }
 
 }  // namespace

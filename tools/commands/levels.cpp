@@ -17,16 +17,22 @@ struct LevelsOptions {
 
 void run_levels(const LevelsOptions& options, const CommandContext& context) {
   const LevelMethod method = parse_level_method(options.method);
-  const LevelSet& set = options.weights ? LevelSet::for_weights(method, options.bits)
-                                        : LevelSet::for_activations(method, options.bits);
+  const LevelSet& set =
+      options.weights ? LevelSet::for_weights(method, options.bits) : LevelSet::for_activations(method, options.bits);
   const auto codes = set.codes();
   const auto k = static_cast<double>(set.k());
   if (context.options.json) {
     nlohmann::ordered_json levels = nlohmann::ordered_json::array();
     for (size_t i = 0; i < codes.size(); ++i)
-      levels.push_back({{"code", codes[i]}, {"value", static_cast<double>(codes[i]) / k}, {"sum", set.sum_of_powers(i)}});
-    print_json({{"command", "levels"}, {"method", options.method}, {"bits", options.bits},
-                {"magnitude_bits", set.magnitude_bits()}, {"signed", options.weights}, {"k", set.k()}, {"levels", levels}});
+      levels.push_back(
+          {{"code", codes[i]}, {"value", static_cast<double>(codes[i]) / k}, {"sum", set.sum_of_powers(i)}});
+    print_json({{"command", "levels"},
+                {"method", options.method},
+                {"bits", options.bits},
+                {"magnitude_bits", set.magnitude_bits()},
+                {"signed", options.weights},
+                {"k", set.k()},
+                {"levels", levels}});
     return;
   }
   std::printf("%s, %d bits, %s: %zu magnitudes, value = code / %lld%s\n\n", options.method.c_str(), options.bits,
@@ -36,8 +42,8 @@ void run_levels(const LevelsOptions& options, const CommandContext& context) {
   for (size_t i = 0; i < codes.size(); ++i) {
     // The level is nearest from the midpoint with its lower neighbour on.
     const double from = i == 0 ? 0 : static_cast<double>(codes[i - 1] + codes[i]) / (2 * k);
-    std::printf("%8lld  %-12.8f %-12.8f %s\n", static_cast<long long>(codes[i]), static_cast<double>(codes[i]) / k, from,
-                set.sum_of_powers(i).c_str());
+    std::printf("%8lld  %-12.8f %-12.8f %s\n", static_cast<long long>(codes[i]), static_cast<double>(codes[i]) / k,
+                from, set.sum_of_powers(i).c_str());
   }
 }
 
@@ -45,7 +51,8 @@ void run_levels(const LevelsOptions& options, const CommandContext& context) {
 
 void add_levels(CLI::App& app, CommandContext& context) {
   const auto options = std::make_shared<LevelsOptions>();
-  CLI::App* command = app.add_subcommand("levels", "Print a level set: codes, values, thresholds, sums of powers of two");
+  CLI::App* command =
+      app.add_subcommand("levels", "Print a level set: codes, values, thresholds, sums of powers of two");
   command->add_option("--bits", options->bits, "Bit width, 2 to 8 (default 4)")->check(CLI::Range(2, 8));
   command->add_option("--method", options->method, "apot, pot or uniform")
       ->check(CLI::IsMember({"apot", "pot", "uniform"}));

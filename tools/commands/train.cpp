@@ -11,9 +11,15 @@ namespace {
 
 void print_result(const TrainResult& result, const CommandContext& context) {
   if (context.options.json) {
-    print_json({{"command", "train"}, {"run", result.folder}, {"checkpoint", result.checkpoint},
-                {"epochs", result.epochs}, {"steps", result.steps}, {"seconds", result.seconds},
-                {"test_top1", result.test.top1}, {"test_top5", result.test.top5}, {"test_loss", result.test.loss}});
+    print_json({{"command", "train"},
+                {"run", result.folder},
+                {"checkpoint", result.checkpoint},
+                {"epochs", result.epochs},
+                {"steps", result.steps},
+                {"seconds", result.seconds},
+                {"test_top1", result.test.top1},
+                {"test_top5", result.test.top5},
+                {"test_loss", result.test.loss}});
     return;
   }
   std::cout << "test top-1 " << fixed(result.test.top1, 2) << " % on " << result.test.count << " images, loss "
@@ -32,7 +38,8 @@ void add_train(CLI::App& app, CommandContext& context) {
   command->add_option("CONFIG", options->config_path, "Configuration file (configs/*.json)")->required();
   command->add_option("--set", options->overrides, "Override a value, e.g. --set stages.0.epochs=1 (repeatable)")
       ->allow_extra_args(false);
-  command->add_option("--init", options->init, "Checkpoint to start the last stage from (.safetensors, .pth, .pth.tar)");
+  command->add_option("--init", options->init,
+                      "Checkpoint to start the last stage from (.safetensors, .pth, .pth.tar)");
   command->add_option("--out", options->out, "Run folder (default: runs/<config name>)");
   command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
   add_compute_options(*command, context);

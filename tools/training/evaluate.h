@@ -23,7 +23,8 @@ struct Evaluation {
 /// Error(configuration) when the data have labels that the model has no class for.
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
 
-/// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first counts.
+/// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first
+/// counts.
 int64_t count_correct(const Tensor& logits, const Tensor& labels, int64_t top = 1);
 
 }  // namespace apotnet

@@ -31,8 +31,8 @@ std::string required(const TensorFile& file, const std::string& path, const std:
 
 OpenedModel open_native(const std::string& path, const TensorFile& file) {
   if (const std::string needs = required(file, path, "min_reader_version"); needs != kFormatVersion)
-    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", needs, ", this program reads ", kFormatVersion,
-         "; use a newer apotnet");
+    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", needs, ", this program reads ",
+         kFormatVersion, "; use a newer apotnet");
   const RunConfig run = parse_resolved(required(file, path, "config"), path);
   const std::string name = required(file, path, "stage");
   const Tensor* last = file.find("fc.weight");
@@ -98,7 +98,8 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
 
 OpenedModel open_model(const std::string& path, std::optional<int> bits) {
   const TensorFile file = read_checkpoint_file(path);
-  OpenedModel opened = file.metadata.contains("format_version") ? open_native(path, file) : open_foreign(path, file, bits);
+  OpenedModel opened =
+      file.metadata.contains("format_version") ? open_native(path, file) : open_foreign(path, file, bits);
   try {
     opened.report = load_state(*opened.model, file);
   } catch (const Error& error) {

@@ -23,8 +23,8 @@ struct TrainingPosition {
 /// Settings of the network that a stage trains.
 ModelSettings model_settings(const RunConfig& run, const StageConfig& stage, int64_t classes);
 
-/// Writes model, momentum, position and the resolved configuration as safetensors, atomically. With `former`, the file that
-/// stood at `path` is kept under that name.
+/// Writes model, momentum, position and the resolved configuration as safetensors, atomically. With `former`, the file
+/// that stood at `path` is kept under that name.
 void save_checkpoint(const std::string& path, const std::string& former, Module& model, const Sgd& optimizer,
                      const TrainingPosition& position, const RunConfig& run, const std::string& config_json);
 

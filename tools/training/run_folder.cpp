@@ -47,7 +47,8 @@ void RunFolder::append(const EpochMetrics& m) {
            << m.train_loss << ',' << m.train_top1 << ',' << m.validation_loss << ',' << m.validation_top1 << ','
            << m.seconds << ',' << m.images_per_second << '\n'
            << std::flush;
-  if (!metrics_) fail(ErrorCategory::cannot_write, (path_ / "metrics.csv").string(), ": cannot write; is the disk full?");
+  if (!metrics_)
+    fail(ErrorCategory::cannot_write, (path_ / "metrics.csv").string(), ": cannot write; is the disk full?");
 }
 
 }  // namespace apotnet

@@ -53,7 +53,8 @@ std::vector<ParameterGroup> parameter_groups(Module& model, const RunConfig& run
 // The first parameter or buffer that is not a finite number, for the message of a diverged run.
 std::string first_not_finite(Module& model) {
   const auto finite = [](const Tensor& tensor) {
-    return tensor.dtype() != DType::f32 || std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); });
+    return tensor.dtype() != DType::f32 ||
+           std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); });
   };
   for (const auto& parameter : model.parameters())
     if (!finite(parameter.variable->value())) return parameter.name;
@@ -79,13 +80,16 @@ struct Trainer::Stage {
 };
 
 Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
-    : run_(config.run), options_(options), config_json_(config.json),
+    : run_(config.run),
+      options_(options),
+      config_json_(config.json),
       train_(open_split(run_, options, Split::train, run_.data.train_limit)),
       test_(open_split(run_, options, Split::test, run_.data.test_limit)),
-      folder_(options.out, options.config_path, config.json), progress_(options.quiet) {
+      folder_(options.out, options.config_path, config.json),
+      progress_(options.quiet) {
   if (run_.data.validation >= train_->size())
-    fail(ErrorCategory::configuration, "data.validation: ", run_.data.validation, " images held out of ", train_->size(),
-         " leave none to train on; lower it");
+    fail(ErrorCategory::configuration, "data.validation: ", run_.data.validation, " images held out of ",
+         train_->size(), " leave none to train on; lower it");
   validation_ = test_;  // the reference's way of choosing the best epoch
   if (run_.data.validation > 0) {
     const HeldOut parts = hold_out(train_, run_.data.validation, run_.seed);
@@ -103,8 +107,13 @@ TrainResult Trainer::run() {
     if (i > first_stage) from = folder_.checkpoint(run_.stages[i].init);
     train_stage(run_.stages[i], from);
   }
-  TrainResult result{.folder = folder_.path().string(), .checkpoint = folder_.checkpoint("best"), .test = {},
-                     .epochs = epochs_, .steps = steps_, .seconds = seconds_since(start), .signal = interrupted()};
+  TrainResult result{.folder = folder_.path().string(),
+                     .checkpoint = folder_.checkpoint("best"),
+                     .test = {},
+                     .epochs = epochs_,
+                     .steps = steps_,
+                     .seconds = seconds_since(start),
+                     .signal = interrupted()};
   if (result.signal) return result;
   const OpenedModel best = open_model(result.checkpoint, {});
   result.test = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
@@ -164,8 +173,8 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
     Variable loss = cross_entropy(logits, batch->labels, stage.config.label_smoothing);
     const double value = loss.value().item();
     if (!std::isfinite(value))
-      fail(ErrorCategory::diverged, "training diverged in ", label, ", step ", position.step + 1, ": the loss is ", value,
-           ", first non-finite value in ", first_not_finite(*stage.model), "; try a lower lr or a warm-up");
+      fail(ErrorCategory::diverged, "training diverged in ", label, ", step ", position.step + 1, ": the loss is ",
+           value, ", first non-finite value in ", first_not_finite(*stage.model), "; try a lower lr or a warm-up");
     loss.backward();
     factor = stage.schedule.factor(position.epoch, batch->number, steps);
     stage.optimizer.step(factor);
@@ -182,15 +191,20 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
     if (interrupted()) break;
   }
   const double seconds = seconds_since(start);
-  return {.stage = position.stage, .epoch = position.epoch + 1, .step = position.step,
-          .samples_seen = position.samples_seen, .learning_rate = stage.config.lr * factor,
+  return {.stage = position.stage,
+          .epoch = position.epoch + 1,
+          .step = position.step,
+          .samples_seen = position.samples_seen,
+          .learning_rate = stage.config.lr * factor,
           .train_loss = loss_sum / static_cast<double>(images),
           .train_top1 = 100 * static_cast<double>(correct) / static_cast<double>(images),
-          .seconds = seconds, .images_per_second = static_cast<double>(images) / seconds};
+          .seconds = seconds,
+          .images_per_second = static_cast<double>(images) / seconds};
 }
 
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
-  const Evaluation found = evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
+  const Evaluation found =
+      evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
   metrics.validation_loss = found.loss;
   metrics.validation_top1 = found.top1;
   ++stage.position.epoch;
