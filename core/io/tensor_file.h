@@ -13,12 +13,13 @@ struct NamedTensor {
   Tensor tensor;
 };
 
-/// What a file of tensors holds, in the file's order and with PyTorch's layouts (activations NCHW, weights OIHW).
+/// Tensors under their names in the order of the file, in PyTorch's layouts (weights OIHW), and what the file says of
+/// itself.
 struct TensorFile {
   std::vector<NamedTensor> tensors;
   std::map<std::string, std::string> metadata;
 
-  /// The tensor of that name, or nullptr.
+  /// nullptr where there is none.
   const Tensor* find(const std::string& name) const {
     for (const NamedTensor& entry : tensors)
       if (entry.name == name) return &entry.tensor;

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "optim/parameter_groups.h"
+
+namespace apotnet {
+
+/// Stochastic gradient descent with momentum as PyTorch defines it: no dampening, no Nesterov, weight decay added to
+/// the gradient (F14).
+///
+///   v = momentum * v + (g + weight_decay * p),   p = p - learning_rate * v
+class Sgd {
+ public:
+  Sgd(std::vector<ParameterGroup> groups, double momentum);
+
+  /// One step of every parameter that has a gradient, each group's learning rate times `rate_factor`.
+  void step(double rate_factor);
+  void clear_gradients();
+
+  /// Momentum of each parameter, zeros at first. The tensors are the live ones: a checkpoint reads and writes them.
+  struct State {
+    std::string name;
+    Tensor momentum;
+  };
+  const std::vector<State>& state() const { return state_; }
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
+
+ private:
+  std::vector<ParameterGroup> groups_;
+  double momentum_;
+  std::vector<State> state_;  // in the order of groups and parameters
+};
+
+}  // namespace apotnet
