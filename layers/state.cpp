@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/io/layout.h"
 
 namespace apotnet {
 namespace {
@@ -10,47 +11,23 @@ namespace {
 struct Entry {
   std::string name;
   Tensor* tensor;
-  bool is_convolution;  // [O, H, W, I] here, [O, I, H, W] in files
 };
 
 std::vector<Entry> entries_of(Module& module) {
   std::vector<Entry> entries;
   module.for_each_state(
       [&](const Module::NamedParameter& parameter) {
-        Tensor& tensor = parameter.variable->mutable_value();
-        entries.push_back({parameter.name, &tensor, tensor.shape().rank() == 4});
+        entries.push_back({parameter.name, &parameter.variable->mutable_value()});
       },
       [&](const Module::NamedBuffer& buffer) {
-        entries.push_back({buffer.name, buffer.tensor, false});
+        entries.push_back({buffer.name, buffer.tensor});
       });
   return entries;
 }
 
 Shape file_shape(const Entry& entry) {
   const Shape& s = entry.tensor->shape();
-  return entry.is_convolution ? Shape{s[0], s[3], s[1], s[2]} : s;
-}
-
-// [O, I, H, W] to [O, H, W, I].
-Tensor ohwi_from_oihw(const Tensor& from) {
-  const Shape s = from.shape();
-  const int64_t inputs = s[1], pixels = s[2] * s[3];
-  Tensor to({s[0], s[2], s[3], s[1]}, from.dtype());
-  dispatch_any(from.dtype(), [&](auto zero) {
-    const auto source = from.data<decltype(zero)>();
-    const auto target = to.data<decltype(zero)>();
-    for (int64_t n = 0; n < from.elements(); ++n) {
-      const int64_t o = n / (inputs * pixels), i = n / pixels % inputs, pixel = n % pixels;
-      target[static_cast<size_t>((o * pixels + pixel) * inputs + i)] = source[static_cast<size_t>(n)];
-    }
-  });
-  return to;
-}
-
-Tensor oihw_from_ohwi(const Tensor& from) {
-  const Shape s = from.shape();
-  // The same swap with the roles of inputs and pixels exchanged.
-  return ohwi_from_oihw(from.reshaped({s[0], s[1] * s[2], 1, s[3]})).reshaped({s[0], s[3], s[1], s[2]});
+  return s.rank() == 4 ? Shape{s[0], s[3], s[1], s[2]} : s;  // OHWI here, OIHW in files
 }
 
 // The two published names of a weight's clipping threshold.
@@ -72,8 +49,7 @@ const NamedTensor* find_in(const TensorFile& file, const std::string& name) {
 
 std::vector<NamedTensor> state_of(Module& module) {
   std::vector<NamedTensor> state;
-  for (const Entry& entry : entries_of(module))
-    state.push_back({entry.name, entry.is_convolution ? oihw_from_ohwi(*entry.tensor) : entry.tensor->clone()});
+  for (const Entry& entry : entries_of(module)) state.push_back({entry.name, weight_to_pytorch(entry.tensor->clone())});
   return state;
 }
 
@@ -94,7 +70,7 @@ LoadReport load_state(Module& module, const TensorFile& file) {
       fail(ErrorCategory::damaged_data, "tensor ", found->name, " has the shape ", found->tensor.shape(),
            " in the file, the model needs ", wanted);
     const Tensor values = found->tensor.to(entry.tensor->dtype());
-    copies.emplace_back(entry.tensor, entry.is_convolution ? ohwi_from_oihw(values) : values);
+    copies.emplace_back(entry.tensor, weight_from_pytorch(values));
   }
   for (auto& [target, values] : copies) target->copy_from({values.raw(), values.bytes()});
   for (const NamedTensor& tensor : file.tensors)

@@ -9,8 +9,8 @@ namespace apotnet {
 BasicBlock::BasicBlock(int64_t in, int64_t out, int64_t stride, const QuantSettings& quant)
     : conv1_(in, out, 3, {stride, 1, 1}, quant), conv2_(out, out, 3, {1, 1, 1}, quant), bn1_(out), bn2_(out) {
   add_module("conv1", conv1_);
-  add_module("bn1", bn1_);
   add_module("conv2", conv2_);
+  add_module("bn1", bn1_);
   add_module("bn2", bn2_);
   if (stride == 1 && in == out) return;
   shortcut_conv_ = std::make_unique<QuantConv2d>(in, out, 1, Conv2dGeometry{stride, 0, 1}, quant);

@@ -1,11 +1,10 @@
 #include "layers/state.h"
 
-#include <doctest/doctest.h>
-
 #include <algorithm>
 
 #include "core/base/error.h"
 #include "models/registry.h"
+#include "tests/support/check_data.h"
 
 using namespace apotnet;
 
@@ -21,10 +20,6 @@ std::unique_ptr<Model> small_model(QuantizerVariant variant, uint64_t seed) {
 }
 
 TensorFile file_of(Module& module) { return {state_of(module), {}}; }
-
-bool same_values(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::equal(a.raw(), a.raw() + a.bytes(), b.raw());
-}
 
 NamedTensor& named(TensorFile& file, const std::string& name) {
   return *std::ranges::find(file.tensors, name, &NamedTensor::name);
@@ -51,6 +46,17 @@ TEST_CASE("state: names, order and layouts are those of PyTorch's state_dict") {
       for (size_t w = 0; w < 3; ++w) CHECK(at(state[0].tensor, 5, i, h, w) == at(ours, 5, h, w, i));
 }
 
+TEST_CASE("state: is a copy that later training does not change") {
+  const auto model = small_model(QuantizerVariant::cifar, 1);
+  const TensorFile before = file_of(*model);
+  for (const Module::NamedParameter& parameter : model->parameters()) parameter.variable->mutable_value().fill(9);
+  for (const Module::NamedBuffer& buffer : model->buffers()) buffer.tensor->fill(9);
+  for (const NamedTensor& entry : before.tensors) {
+    CAPTURE(entry.name);
+    for (const double value : test::doubles(entry.tensor)) REQUIRE(value != 9);
+  }
+}
+
 TEST_CASE("state: a saved state loads into another model, in either naming of the alphas and behind module.") {
   for (const auto variant : {QuantizerVariant::cifar, QuantizerVariant::imagenet})
     for (const std::string prefix : {"", "module."}) {
@@ -66,7 +72,7 @@ TEST_CASE("state: a saved state loads into another model, in either naming of th
       CHECK(report.unused.empty());
       const std::vector<NamedTensor> loaded = state_of(*target);
       for (size_t i = 0; i < loaded.size(); ++i)
-        CHECK(same_values(loaded[i].tensor, file.tensors[i].tensor.reshaped(loaded[i].tensor.shape())));
+        CHECK(test::same_bits(loaded[i].tensor, file.tensors[i].tensor.reshaped(loaded[i].tensor.shape())));
     }
 }
 
@@ -78,8 +84,8 @@ TEST_CASE("state: missing and unused names are reported, missing ones keep their
   const LoadReport report = load_state(*target, file);
   CHECK(report.missing == std::vector<std::string>{"fc.bias"});
   CHECK(report.unused == std::vector<std::string>{"fc.offset"});
-  CHECK(same_values(before, *file_of(*target).find("fc.bias")));
-  CHECK(same_values(*file_of(*target).find("fc.weight"), *file.find("fc.weight")));
+  CHECK(test::same_bits(before, *file_of(*target).find("fc.bias")));
+  CHECK(test::same_bits(*file_of(*target).find("fc.weight"), *file.find("fc.weight")));
 }
 
 TEST_CASE("state: a wrong shape is an error naming the tensor and both shapes, and nothing is loaded") {
@@ -91,5 +97,5 @@ TEST_CASE("state: a wrong shape is an error naming the tensor and both shapes, a
                        "tensor fc.weight has the shape [100, 64] in the file, the model needs [10, 64]", Error);
   const TensorFile after = file_of(*target);
   for (size_t i = 0; i < before.tensors.size(); ++i)
-    CHECK(same_values(before.tensors[i].tensor, after.tensors[i].tensor));
+    CHECK(test::same_bits(before.tensors[i].tensor, after.tensors[i].tensor));
 }

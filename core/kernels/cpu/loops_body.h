@@ -82,12 +82,12 @@ inline double quantize_gradient(int64_t count, const float* __restrict g, const 
                                 float* __restrict gx) {
   constexpr int64_t kLanes = 8;
   double lanes[kLanes] = {};
-  const float lower = clips_below ? 0.0f : -3.402823466e38f, fk = static_cast<float>(k);
+  const float lower = clips_below ? 0.0f : -__builtin_inff(), fk = static_cast<float>(k);
   const auto term = [&](int64_t i) {
     const float z = x[i] / alpha;
-    const bool inside = z <= 1 && z >= lower;
-    gx[i] = inside ? g[i] : 0;
-    const float slope = z > 1 ? 1 : inside ? static_cast<float>(codes[i]) / fk - z : z != z ? z : 0;
+    const bool above = z > 1, below = z < lower;
+    gx[i] = above || below ? 0 : g[i];
+    const float slope = above ? 1 : below ? 0 : static_cast<float>(codes[i]) / fk - z;
     return static_cast<double>(g[i]) * static_cast<double>(slope);
   };
   int64_t i = 0;

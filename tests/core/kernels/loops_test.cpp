@@ -1,0 +1,86 @@
+#include "core/kernels/cpu/loops.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "core/quant/level_set.h"
+#include "tests/support/check_data.h"
+
+using namespace apotnet;
+using namespace apotnet::test;
+
+namespace {
+
+const std::vector<int64_t> kSizes{0, 1, 7, 8, 9, 31, 255, 256, 257, 1000};
+
+std::vector<float> random_floats(int64_t size, Philox& random) {
+  std::vector<float> values(static_cast<size_t>(size));
+  for (float& value : values) value = static_cast<float>(random.normal());
+  return values;
+}
+
+// Every loop's results for vectors of `size` elements, seen as bytes.
+std::vector<std::vector<double>> run_all(const Loops& loops, int64_t size, int64_t channels) {
+  Philox random = random_numbers(121);
+  const int64_t n = size * channels;
+  const std::vector<float> x = random_floats(n, random), g = random_floats(n, random);
+  const std::vector<float> a = random_floats(channels, random), b = random_floats(channels, random),
+                           c = random_floats(channels, random);
+  const LevelSet& levels = LevelSet::of_magnitude(LevelMethod::apot, 4);
+  std::vector<int32_t> sums;
+  for (const float value : x) sums.push_back(static_cast<int32_t>(value * 1e5f));
+  std::vector<uint8_t> codes(x.size());
+  std::vector<std::vector<double>> results;
+  std::vector<float> y(x.size());
+  const auto keep = [&] { results.emplace_back(y.begin(), y.end()); };
+  loops.relu(n, x.data(), y.data()), keep();
+  loops.relu_backward(n, g.data(), x.data(), y.data()), keep();
+  loops.add(n, x.data(), g.data(), y.data()), keep();
+  loops.scale(n, x.data(), 0.3f, y.data()), keep();
+  loops.scale_sums(n, sums.data(), 0.3f, y.data()), keep();
+  loops.scale_shift(size, channels, x.data(), a.data(), b.data(), y.data()), keep();
+  loops.norm_gradient(size, channels, g.data(), x.data(), a.data(), b.data(), c.data(), y.data()), keep();
+
+  loops.quantize(n, x.data(), 1.1f, static_cast<int32_t>(levels.k()), levels.half_step_table().data(), codes.data());
+  results.emplace_back(codes.begin(), codes.end());
+  loops.decode(n, codes.data(), 0.3f, y.data()), keep();
+  for (const bool clips_below : {false, true}) {
+    results.push_back({loops.quantize_gradient(n, g.data(), x.data(), codes.data(), 1.1f,
+                                               static_cast<int32_t>(levels.k()), clips_below, y.data())});
+    keep();
+  }
+  std::vector<double> sum(static_cast<size_t>(channels)), squares(sum);
+  loops.channel_sums(size, channels, x.data(), sum.data(), squares.data());
+  results.push_back(sum), results.push_back(squares);
+  loops.gradient_sums(size, channels, g.data(), x.data(), a.data(), sum.data(), squares.data());
+  results.push_back(sum), results.push_back(squares);
+
+  std::vector<float> p = x, velocity = g;
+  loops.sgd(n, y.data(), 0.1f, 0.9f, 1e-4f, p.data(), velocity.data());
+  results.emplace_back(p.begin(), p.end()), results.emplace_back(velocity.begin(), velocity.end());
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("loops: the vector loops give the bits of the portable ones, sums included") {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return;
+  for (const int64_t size : kSizes)
+    for (const int64_t channels : {1, 3, 16, 19}) {
+      CAPTURE(size);
+      CAPTURE(channels);
+      CHECK(run_all(*avx2_loops(), size, channels) == run_all(generic_loops(), size, channels));
+    }
+#endif
+}
+
+TEST_CASE("loops: the right ones are chosen, and APOTNET_ISA=generic forces the portable ones") {
+  const char* forced = std::getenv("APOTNET_ISA");
+  CHECK(std::string_view(generic_loops().name) == "generic");
+  if (forced && std::string_view(forced) == "generic") CHECK(&loops() == &generic_loops());
+#if defined(__x86_64__)
+  else if (__builtin_cpu_supports("avx2"))
+    CHECK(&loops() == avx2_loops());
+#endif
+}
