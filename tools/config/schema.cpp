@@ -364,10 +364,11 @@ std::string markdown_reference() {
   std::string table = "| field | default | values | meaning |\n|---|---|---|---|\n";
   RunConfig run;
   StageConfig stage;
-  for (const Field& field : fields())
-    table += text("| `", field.path, "` | ",
-                  field.required ? "required" : "`" + value_at(field.target(run, stage)).dump() + "`", " | ",
-                  field.expectation(), field.unit.empty() ? "" : ", " + field.unit, " | ", field.help, " |\n");
+  for (const Field& field : fields()) {
+    const std::string value = field.required ? "required" : value_at(field.target(run, stage)).dump();
+    table += text("| `", field.path, "` | `", value, "` | ", field.expectation(), field.unit.empty() ? "" : ", ",
+                  field.unit, " | ", field.help, " |\n");
+  }
   return table;
 }
 

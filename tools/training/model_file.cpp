@@ -3,6 +3,7 @@
 #include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
+#include "core/io/layout.h"
 #include "core/io/safetensors.h"
 #include "models/describe.h"
 #include "models/registry.h"

@@ -10,6 +10,7 @@
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
 #include "data/registry.h"
+#include "layers/quant_conv2d.h"
 #include "models/registry.h"
 #include "tools/training/interrupt.h"
 
@@ -30,7 +31,7 @@ std::shared_ptr<Dataset> open_split(const RunConfig& run, const TrainOptions& op
   DataSpec spec{run.data.name, run.data.root};
   if (!options.data.empty()) spec = parse_data_spec(options.data);
   if (spec.name.empty()) spec.name = run.data.name;
-  auto dataset = open_dataset(spec, split, {run.seed, run.data.train_count, run.data.test_count});
+  auto dataset = open_dataset(spec, split, {static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count});
   return limit > 0 && limit < dataset->size() ? first_samples(dataset, limit) : dataset;
 }
 
@@ -92,7 +93,7 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
          train_->size(), " leave none to train on; lower it");
   validation_ = test_;  // the reference's way of choosing the best epoch
   if (run_.data.validation > 0) {
-    const HeldOut parts = hold_out(train_, run_.data.validation, run_.seed);
+    const HeldOut parts = hold_out(train_, run_.data.validation, static_cast<uint64_t>(run_.seed));
     train_ = parts.train;
     validation_ = parts.validation;
   }
@@ -122,7 +123,7 @@ TrainResult Trainer::run() {
 
 void Trainer::train_stage(const StageConfig& config, const std::string& start_from) {
   std::unique_ptr<Model> model = make_model(model_settings(run_, config, train_->classes()));
-  Philox random(run_.seed, RandomStream::weights);
+  Philox random(static_cast<uint64_t>(run_.seed), RandomStream::weights);
   model->initialize(random);
   if (!start_from.empty()) {
     const LoadReport report = load_state(*model, read_checkpoint_file(start_from));
@@ -141,7 +142,7 @@ void Trainer::train_stage(const StageConfig& config, const std::string& start_fr
               .loader = Loader(train_, {.batch = run_.data.batch,
                                         .shuffle = true,
                                         .augmentation = augmentation_of(run_.data),
-                                        .seed = run_.seed,
+                                        .seed = static_cast<uint64_t>(run_.seed),
                                         .workers = static_cast<int>(run_.data.workers)}),
               .position = {.stage = config.name, .best_metric = -1}};
   stage.model->for_each_module([&](Module& module) {
