@@ -1,0 +1,100 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/base/error.h"
+#include "data/sampler.h"
+
+namespace apotnet {
+
+Loader::Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options, LoaderPosition start,
+               std::optional<int64_t> end_epoch)
+    : dataset_(std::move(dataset)), options_(options), normalise_(dataset_->info().mean, dataset_->info().std) {
+  if (options_.batch < 1) fail(ErrorCategory::configuration, "batch size ", options_.batch, ": give at least 1");
+  if (dataset_->size() < 1)
+    fail(ErrorCategory::configuration, dataset_->name(), " ", dataset_->split_name(), ": no images to load");
+  require(options_.workers >= 0 && options_.augmentation.pad >= 0, "loader: negative workers or padding");
+  batches_per_epoch_ = (dataset_->size() - 1) / options_.batch + 1;
+  require(start.epoch >= 0 && start.batch >= 0 && start.batch <= batches_per_epoch_, "loader: start at epoch ",
+          start.epoch, ", batch ", start.batch, " of ", batches_per_epoch_);
+  claimed_ = delivered_ = start.epoch * batches_per_epoch_ + start.batch;
+  end_ = end_epoch.value_or(start.epoch + 1) * batches_per_epoch_;
+  for (int i = 0; i < options_.workers; ++i) workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
+}
+
+std::optional<Batch> Loader::next() {
+  std::unique_lock lock(mutex_);
+  if (delivered_ >= end_) return {};
+  if (workers_.empty()) {
+    const int64_t epoch = delivered_ / batches_per_epoch_;
+    Batch batch = make(epoch, delivered_ % batches_per_epoch_, *order_of(epoch));
+    ++delivered_;
+    return batch;
+  }
+  ready_.wait(lock, [this] { return results_.contains(delivered_); });
+  const auto result = results_.find(delivered_);
+  if (result->second.failure) std::rethrow_exception(result->second.failure);
+  Batch batch = std::move(result->second.batch);
+  results_.erase(result);
+  ++delivered_;
+  lock.unlock();
+  room_.notify_one();
+  return batch;
+}
+
+void Loader::work(const std::stop_token& stop) {
+  const int64_t ahead = std::max(1, options_.prefetch);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const bool running = room_.wait(lock, stop, [&] { return claimed_ >= end_ || claimed_ < delivered_ + ahead; });
+    if (!running || stop.stop_requested() || claimed_ >= end_) return;
+    const int64_t ticket = claimed_++;
+    if (claimed_ == end_) room_.notify_all();  // the others have nothing left to wait for
+    const int64_t epoch = ticket / batches_per_epoch_;
+    const Order order = order_of(epoch);
+    lock.unlock();
+    Result result;
+    try {
+      result.batch = make(epoch, ticket % batches_per_epoch_, *order);
+    } catch (...) {
+      result.failure = std::current_exception();
+    }
+    lock.lock();
+    results_.emplace(ticket, std::move(result));
+    ready_.notify_one();
+  }
+}
+
+// Tickets are claimed in order, so the order of one epoch is all that is ever kept. Called with the lock held.
+Loader::Order Loader::order_of(int64_t epoch) {
+  if (order_epoch_ != epoch) {
+    const int64_t count = dataset_->size();
+    order_ = std::make_shared<const std::vector<int64_t>>(options_.shuffle ? shuffled_order(count, options_.seed, epoch)
+                                                                           : sequential_order(count));
+    order_epoch_ = epoch;
+  }
+  return order_;
+}
+
+Batch Loader::make(int64_t epoch, int64_t number, const std::vector<int64_t>& order) const {
+  const int height = dataset_->height(), width = dataset_->width(), channels = dataset_->channels();
+  const int64_t first = number * options_.batch;
+  const int64_t count = std::min(options_.batch, dataset_->size() - first);
+  Batch batch{Tensor({count, height, width, channels}, DType::f32), Tensor({count}, DType::s32), epoch, number, first};
+  const std::span<float> images = batch.images.data<float>();
+  const std::span<int32_t> labels = batch.labels.data<int32_t>();
+  const size_t image_size = static_cast<size_t>(dataset_->image_bytes());
+  std::vector<uint8_t> bytes(image_size);
+  for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+    const int64_t sample = order[static_cast<size_t>(first) + i];
+    dataset_->read(sample, bytes);
+    labels[i] = dataset_->label(sample);
+    place_and_normalise(bytes, height, width, options_.augmentation.pad,
+                        draw_placement(options_.augmentation, options_.seed, epoch, sample), normalise_,
+                        images.subspan(i * image_size, image_size));
+  }
+  return batch;
+}
+
+}  // namespace apotnet

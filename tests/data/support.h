@@ -1,0 +1,90 @@
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/philox.h"
+#include "data/dataset.h"
+
+namespace apotnet::test {
+
+/// An empty folder that is gone after the test.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "apotnet-data-XXXXXX").string();
+    if (!::mkdtemp(name.data())) fail(ErrorCategory::cannot_write, name);
+    path_ = name;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline void write_file(const std::filesystem::path& file, const std::string& bytes) {
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
+/// The Error that `f` throws.
+template <typename F>
+std::optional<Error> error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error;
+  }
+  return {};
+}
+
+/// `f` must throw that category with one line that has every one of `parts`.
+template <typename F>
+void check_error(F&& f, ErrorCategory category, const std::vector<std::string>& parts) {
+  const std::optional<Error> error = error_of(std::forward<F>(f));
+  REQUIRE(error);
+  const std::string message = error->what();
+  CAPTURE(message);
+  CHECK(error->category() == category);
+  CHECK(message.find('\n') == std::string::npos);
+  for (const std::string& part : parts) {
+    CAPTURE(part);
+    CHECK(message.find(part) != std::string::npos);
+  }
+}
+
+/// `count` images of random bytes with labels 0 to 9.
+inline std::shared_ptr<const Dataset> random_dataset(int64_t count, int height = 5, int width = 4, int channels = 3) {
+  Philox random(3, RandomStream::test);
+  const size_t bytes = static_cast<size_t>(count * height * width * channels);
+  std::vector<uint8_t> images(bytes), labels(static_cast<size_t>(count));
+  for (uint8_t& value : images) value = static_cast<uint8_t>(random.next_u32());
+  for (uint8_t& label : labels) label = static_cast<uint8_t>(random.below(10));
+  const size_t c = static_cast<size_t>(channels);
+  DatasetInfo info{"random",
+                   "train",
+                   std::vector<std::string>(10, "class"),
+                   height,
+                   width,
+                   channels,
+                   std::vector<float>(c, .4f),
+                   std::vector<float>(c, .3f)};
+  return std::make_shared<MemoryDataset>(std::move(info), std::move(images), std::move(labels));
+}
+
+}  // namespace apotnet::test
