@@ -38,7 +38,7 @@ nlohmann::ordered_json versions() {
 // Whether the CIFAR-10 files can be found without --data.
 std::string find_cifar10() {
   try {
-    return text("found, ", open_dataset({"cifar10", ""}, Split::test, {})->size(), " test images");
+    return text("found, ", open_dataset("cifar10", resolve_data_root("", ""), Split::test)->size(), " test images");
   } catch (const Error& error) {
     return error.what();
   }

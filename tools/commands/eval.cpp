@@ -21,11 +21,14 @@ struct EvalOptions {
   std::optional<double> min_top1;
 };
 
-std::shared_ptr<Dataset> open_test_split(const EvalOptions& options, const OpenedModel& opened) {
-  DataSpec spec = parse_data_spec(options.data);
-  if (spec.name.empty() && spec.root.empty()) spec.name = opened.dataset;
-  auto dataset = open_dataset(spec, Split::test, {});
-  return options.limit > 0 && options.limit < dataset->size() ? first_samples(dataset, options.limit) : dataset;
+std::shared_ptr<const Dataset> open_test_split(const EvalOptions& options, const OpenedModel& opened) {
+  DataSpec spec{opened.dataset, ""};
+  if (!options.data.empty()) spec = parse_data_spec(options.data);
+  if (spec.name.empty())
+    fail(ErrorCategory::usage, options.checkpoint,
+         ": does not tell what data it is for; add --data, as in cifar10:DIR");
+  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test);
+  return options.limit > 0 ? take_first(dataset, options.limit) : dataset;
 }
 
 void print_evaluation(const EvalOptions& options, const OpenedModel& opened, const Evaluation& found,

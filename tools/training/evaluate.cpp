@@ -44,7 +44,6 @@ Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const D
   int64_t top1 = 0, top5 = 0;
   double loss = 0;
   Loader loader(dataset, {.batch = kBatch, .workers = workers});
-  loader.start(0);
   while (const auto batch = loader.next()) {
     const Tensor logits = model.forward(Variable(batch->images)).value();
     const int64_t count = batch->labels.elements();

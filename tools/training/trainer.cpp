@@ -27,12 +27,13 @@ std::string two_decimals(double value) {
   return digits;
 }
 
-std::shared_ptr<Dataset> open_split(const RunConfig& run, const TrainOptions& options, Split split, int64_t limit) {
-  DataSpec spec{run.data.name, run.data.root};
+std::shared_ptr<const Dataset> open_split(const RunConfig& run, const TrainOptions& options, Split split,
+                                          int64_t limit) {
+  DataSpec spec{run.data.name, ""};
   if (!options.data.empty()) spec = parse_data_spec(options.data);
-  if (spec.name.empty()) spec.name = run.data.name;
-  auto dataset = open_dataset(spec, split, {static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count});
-  return limit > 0 && limit < dataset->size() ? first_samples(dataset, limit) : dataset;
+  const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
+  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, run.data.root), split, generated);
+  return limit > 0 ? take_first(dataset, limit) : dataset;
 }
 
 // The alphas of the cifar variant have learning rates of their own; the imagenet variant has one group.
@@ -64,9 +65,15 @@ std::string first_not_finite(Module& model) {
   return "the logits (every parameter is finite)";
 }
 
-Augmentation augmentation_of(const DataConfig& data) {
-  const auto has = [&](const char* name) { return std::ranges::find(data.augment, name) != data.augment.end(); };
-  return {.pad_crop = has("pad_crop"), .flip = has("flip")};
+LoaderOptions loader_options(const RunConfig& run) {
+  const auto has = [&](const char* name) {
+    return std::ranges::find(run.data.augment, name) != run.data.augment.end();
+  };
+  return {.batch = run.data.batch,
+          .shuffle = true,
+          .augmentation = {.pad = has("pad_crop") ? 4 : 0, .flip = has("flip")},
+          .seed = static_cast<uint64_t>(run.seed),
+          .workers = static_cast<int>(run.data.workers)};
 }
 
 }  // namespace
@@ -76,7 +83,6 @@ struct Trainer::Stage {
   std::unique_ptr<Model> model;
   Sgd optimizer;
   Schedule schedule;
-  Loader loader;
   TrainingPosition position;
 };
 
@@ -88,12 +94,9 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
       test_(open_split(run_, options, Split::test, run_.data.test_limit)),
       folder_(options.out, options.config_path, config.json),
       progress_(options.quiet) {
-  if (run_.data.validation >= train_->size())
-    fail(ErrorCategory::configuration, "data.validation: ", run_.data.validation, " images held out of ",
-         train_->size(), " leave none to train on; lower it");
   validation_ = test_;  // the reference's way of choosing the best epoch
   if (run_.data.validation > 0) {
-    const HeldOut parts = hold_out(train_, run_.data.validation, static_cast<uint64_t>(run_.seed));
+    const TrainValidation parts = split_validation(train_, run_.data.validation, static_cast<uint64_t>(run_.seed));
     train_ = parts.train;
     validation_ = parts.validation;
   }
@@ -139,11 +142,6 @@ void Trainer::train_stage(const StageConfig& config, const std::string& start_fr
               .optimizer = Sgd(groups, run_.optimizer.momentum),
               .schedule = {parse_schedule_kind(config.schedule), static_cast<double>(config.epochs), config.milestones,
                            config.gamma, config.warmup_epochs},
-              .loader = Loader(train_, {.batch = run_.data.batch,
-                                        .shuffle = true,
-                                        .augmentation = augmentation_of(run_.data),
-                                        .seed = static_cast<uint64_t>(run_.seed),
-                                        .workers = static_cast<int>(run_.data.workers)}),
               .position = {.stage = config.name, .best_metric = -1}};
   stage.model->for_each_module([&](Module& module) {
     if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module); conv && !conv->exact())
@@ -164,12 +162,12 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
   const std::string label = text(position.stage, " epoch ", position.epoch + 1, "/", stage.config.epochs);
   const auto start = Clock::now();
-  const int64_t steps = stage.loader.batches_per_epoch();
+  Loader loader(train_, loader_options(run_), {.epoch = position.epoch});
+  const int64_t steps = loader.batches_per_epoch();
   int64_t images = 0, correct = 0;
   double loss_sum = 0, factor = 0;
-  stage.loader.start(static_cast<uint32_t>(position.epoch));
   stage.model->set_training(true);
-  while (const auto batch = stage.loader.next()) {
+  while (const auto batch = loader.next()) {
     const Variable logits = stage.model->forward(Variable(batch->images));
     Variable loss = cross_entropy(logits, batch->labels, stage.config.label_smoothing);
     const double value = loss.value().item();
@@ -186,6 +184,7 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
     correct += count_correct(logits.value(), batch->labels);
     loss_sum += value * static_cast<double>(count);
     ++position.step;
+    ++steps_;
     position.samples_seen += count;
     progress_.update(label, images, train_->size(), seconds_since(start), loss_sum / static_cast<double>(images),
                      100 * static_cast<double>(correct) / static_cast<double>(images));
@@ -210,7 +209,6 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   metrics.validation_top1 = found.top1;
   ++stage.position.epoch;
   ++epochs_;
-  steps_ += stage.loader.batches_per_epoch();
   const bool best = found.top1 > stage.position.best_metric;
   if (best) stage.position.best_metric = found.top1;
   if (best) save(stage, "best", false);

@@ -51,7 +51,7 @@ class Trainer {
   RunConfig run_;
   TrainOptions options_;
   std::string config_json_;
-  std::shared_ptr<Dataset> train_, validation_, test_;
+  std::shared_ptr<const Dataset> train_, validation_, test_;
   RunFolder folder_;
   Progress progress_;
   int64_t steps_ = 0, epochs_ = 0;
