@@ -1,0 +1,195 @@
+// The program as its users run it: exit codes, one-line messages, JSON on stdout.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/base/build_info.h"
+#include "core/io/safetensors.h"
+#include "tests/support/run_program.h"
+#include "tests/support/test_data.h"
+
+using namespace apotnet;
+using test::Finished;
+using test::run_program;
+using test::TemporaryFolder;
+
+namespace {
+
+Finished apotnet_program(const std::string& arguments) {
+  return run_program(std::string(APOTNET_BINARY) + " " + arguments);
+}
+
+std::string config(const std::string& name) { return std::string(kSourceFolder) + "/configs/" + name; }
+
+// A run of a few steps on generated data.
+std::string tiny_training(const std::string& out, const std::string& more = "") {
+  return "train " + config("quickstart.json") + " --out " + out +
+         " --set data.train_count=200 --set data.test_count=40 --set data.validation=40 --set data.batch=32"
+         " --set stages.0.epochs=1 --quiet --threads 1 " +
+         more;
+}
+
+}  // namespace
+
+TEST_CASE("every command has help with an example") {
+  for (const char* command : {"train", "eval", "inspect", "convert", "levels", "config", "test", "doctor", "version"}) {
+    CAPTURE(command);
+    const Finished help = apotnet_program(std::string(command) + " --help");
+    CHECK(help.exit_code == 0);
+    CHECK(help.out.find("Example: ./apotnet") != std::string::npos);
+  }
+}
+
+TEST_CASE("wrong command lines exit with 64 and one line that says what to do") {
+  struct Row {
+    const char* arguments;
+    const char* fragment;
+  };
+  for (const Row& row :
+       {Row{"", "subcommand is required"}, Row{"trane x", "--help"}, Row{"train", "CONFIG is required"},
+        Row{"eval", "--checkpoint is required"}, Row{"eval --checkpoint x --bits 9", "--bits"},
+        Row{"eval --checkpoint x --engine fast", "--engine"}, Row{"levels --bits three", "--bits"},
+        Row{"levels --method log", "--method"}, Row{"eval --checkpoint x --threads 0", "--threads"},
+        Row{"convert a", "OUT is required"}, Row{"convert a b.bin", ".safetensors"}, Row{"config", "subcommand"},
+        Row{"levels --bogus", "--bogus"}}) {
+    CAPTURE(row.arguments);
+    const Finished finished = apotnet_program(row.arguments);
+    CHECK(finished.exit_code == 64);
+    CHECK(finished.one_line());
+    CHECK(finished.error.find(row.fragment) != std::string::npos);
+  }
+}
+
+TEST_CASE("missing and damaged inputs have their exit codes") {
+  const TemporaryFolder folder;
+  test::write_text(folder / "noise.pth", "this is no checkpoint");
+  test::write_text(folder / "bad.json", "{\"stages\": [{\"epochs\": 0, \"lr\": \"0,1\"}], \"sead\": 1}");
+  struct Row {
+    std::string arguments;
+    int exit_code;
+    const char* fragment;
+  };
+  for (const Row& row : {Row{"eval --bits 3 --checkpoint " + folder / "nothing.pth", 66, "nothing.pth"},
+                         Row{"eval --bits 3 --checkpoint " + folder / "noise.pth", 65, "neither safetensors nor"},
+                         Row{"inspect " + folder.string(), 65, "is not a file"},
+                         Row{"train " + folder / "nothing.json", 66, "nothing.json"},
+                         Row{"convert " + folder / "noise.pth " + folder / "out.safetensors", 65, "noise.pth"},
+                         Row{"train " + config("resnet20_cifar_4bit.json") + " --data cifar10:" + folder.string() +
+                                 " --out " + folder / "r",
+                             66, "cifar-10-binary.tar.gz"},
+                         Row{"eval --device cuda --checkpoint x", 69, "--device cpu"},
+                         Row{tiny_training("/proc/nowhere"), 74, "/proc/nowhere"}}) {
+    CAPTURE(row.arguments);
+    const Finished finished = apotnet_program(row.arguments);
+    CHECK(finished.exit_code == row.exit_code);
+    CHECK(finished.one_line());
+    CHECK(finished.error.find(row.fragment) != std::string::npos);
+  }
+  const Finished checked = apotnet_program("config check " + folder / "bad.json");
+  CHECK(checked.exit_code == 78);
+  for (const char* fragment : {"stages.0.epochs", "stages.0.lr", "did you mean seed"})
+    CHECK(checked.error.find(fragment) != std::string::npos);
+}
+
+TEST_CASE("training writes a run folder, and its checkpoint evaluates to the printed accuracy") {
+  const TemporaryFolder folder;
+  const Finished trained = apotnet_program(tiny_training(folder / "run", "--json"));
+  REQUIRE(trained.exit_code == 0);
+  const auto result = nlohmann::json::parse(trained.out);
+  CHECK(result["epochs"] == 1);
+  CHECK(result["steps"] == 5);
+  for (const char* name :
+       {"config.json", "metrics.csv", "checkpoints/last.safetensors", "checkpoints/best.safetensors"})
+    CHECK(std::filesystem::exists(folder / "run" + "/" + name));
+  CHECK(test::read_text(folder / "run/metrics.csv").starts_with("stage,epoch,step,"));
+
+  // 2,000 test images by default: the count is not stored in a checkpoint, so the accuracy is compared on another set
+  // of options only through the logits of the first images, which do not depend on it.
+  const std::string eval = "eval --checkpoint " + folder / "run/checkpoints/best.safetensors" +
+                           " --data shapes10 --limit 40 --json --logits " + folder / "logits.safetensors";
+  const Finished evaluated = apotnet_program(eval + " --threads 1");
+  REQUIRE(evaluated.exit_code == 0);
+  const auto line = nlohmann::json::parse(evaluated.out);
+  for (const char* key :
+       {"command", "checkpoint", "model", "dataset", "split", "count", "weight_bits", "activation_bits", "engine",
+        "device", "threads", "top1", "top5", "loss", "seconds", "images_per_second"})
+    CHECK_MESSAGE(line.contains(key), key);
+  CHECK(line["count"] == 40);
+  CHECK(line["weight_bits"] == 4);
+  const TensorFile logits = read_safetensors(folder / "logits.safetensors");
+  CHECK(logits.find("logits")->shape() == Shape{40, 10});
+  CHECK(logits.find("labels")->dtype() == DType::i64);
+
+  const std::string one_thread = test::read_text(folder / "logits.safetensors");
+  REQUIRE(apotnet_program(eval + " --threads 2").exit_code == 0);
+  CHECK(test::read_text(folder / "logits.safetensors") == one_thread);
+  CHECK(apotnet_program(eval + " --min-top1 99.9").exit_code == 1);
+  CHECK(apotnet_program(tiny_training(folder / "run")).exit_code == 64);  // never overwritten
+}
+
+TEST_CASE("two runs with the same seed write identical checkpoints, whatever the threads and workers") {
+  const TemporaryFolder folder;
+  REQUIRE(apotnet_program(tiny_training(folder / "a")).exit_code == 0);
+  REQUIRE(apotnet_program(tiny_training(folder / "b")).exit_code == 0);
+  REQUIRE(apotnet_program(tiny_training(folder / "c", "--threads 2")).exit_code == 0);
+  REQUIRE(apotnet_program(tiny_training(folder / "d", "--set seed=2")).exit_code == 0);
+  const auto last = [&](const char* run) { return test::read_text(folder / run + "/checkpoints/last.safetensors"); };
+  CHECK(last("a") == last("b"));
+  CHECK(last("a") == last("c"));
+  CHECK(last("a") != last("d"));
+}
+
+TEST_CASE("a checkpoint of ours starts another run and converts to itself") {
+  const TemporaryFolder folder;
+  REQUIRE(apotnet_program(tiny_training(folder / "a")).exit_code == 0);
+  const std::string last = folder / "a/checkpoints/last.safetensors";
+  CHECK(apotnet_program(tiny_training(folder / "b", "--init " + last + " --set stages.0.bits=3")).exit_code == 0);
+  CHECK(apotnet_program("convert " + last + " " + folder / "copy.safetensors").exit_code == 0);
+  CHECK(test::read_text(folder / "copy.safetensors") == test::read_text(last));
+  CHECK(apotnet_program("convert " + last + " " + last).exit_code == 64);
+  const Finished inspected = apotnet_program("inspect --json " + last);
+  CHECK(inspected.exit_code == 0);
+  CHECK(nlohmann::json::parse(inspected.out)["layers"].size() == 20);
+}
+
+TEST_CASE("training that diverges exits with 76, says where, and leaves a checkpoint that loads") {
+  const TemporaryFolder folder;
+  const Finished finished =
+      apotnet_program(tiny_training(folder / "run",
+                                    "--set stages.0.epochs=40 --set stages.0.lr=10 --set optimizer.momentum=0.99 "
+                                    "--set stages.0.weight_decay=1 --set optimizer.activation_alpha_lr=10"));
+  CHECK(finished.exit_code == 76);
+  CHECK(finished.one_line());
+  CHECK(finished.error.find("alpha") + finished.error.find("diverged") != 2 * std::string::npos);
+}
+
+TEST_CASE("level sets are printed as text and JSON") {
+  const Finished text = apotnet_program("levels --bits 3");
+  CHECK(text.out.find("2^-1 + 2^-3") != std::string::npos);
+  const auto json = nlohmann::json::parse(apotnet_program("levels --bits 3 --json").out);
+  CHECK(json["k"] == 10);
+  CHECK(json["levels"][5]["code"] == 6);
+  CHECK(apotnet_program("levels --bits 8 --method pot").exit_code == 78);
+}
+
+TEST_CASE("version and doctor say what they are asked as JSON too") {
+  CHECK(nlohmann::json::parse(apotnet_program("version --json").out)["apotnet"] == kVersion);
+  CHECK(nlohmann::json::parse(apotnet_program("doctor --json").out).contains("kernels"));
+}
+
+TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test set") {
+  const auto checkpoint = test::reference_file("resnet20_3bit.pth.tar");
+  const auto data = test::data_path("cifar-10-batches-bin");
+  SKIP_WITHOUT(checkpoint);
+  SKIP_WITHOUT(data);
+  const std::string command =
+      "eval --checkpoint " + checkpoint.string() + " --data cifar10:" + data.string() + " --json";
+  const auto result = nlohmann::json::parse(apotnet_program(command + " --bits 3").out);
+  CHECK(result["count"] == 10000);
+  CHECK(result["top1"].get<double>() >= 92.44);
+  CHECK(result["top1"].get<double>() <= 92.54);
+
+  const Finished without_bits = apotnet_program(command);
+  CHECK(without_bits.exit_code == 64);
+  CHECK(without_bits.error.find("--bits") != std::string::npos);
+}
