@@ -92,9 +92,9 @@ TEST_CASE("resnet: parameters of the published depths") {
   QuantSettings quant;
   quant.weight_bits = 32;
   for (const auto& [name, expected] : counts) {
+    const auto model = fresh_model(quant, name);
     int64_t count = 0;
-    for (const Module::NamedParameter& p : fresh_model(quant, name)->parameters())
-      count += p.variable->value().elements();
+    for (const Module::NamedParameter& parameter : model->parameters()) count += parameter.variable->value().elements();
     CHECK(count == expected);
   }
 }
