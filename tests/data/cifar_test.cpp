@@ -4,7 +4,7 @@
 #include <cmath>
 #include <functional>
 
-#include "tests/data/allocation_watch.h"
+#include "tests/support/allocation_watch.h"
 #include "tests/data/support.h"
 #include "tests/support/test_data.h"
 

@@ -31,8 +31,8 @@ inline std::filesystem::path reference_file(const std::string& name) {
 }  // namespace apotnet::test
 
 /// Ends a test case that needs data which is not there; CTest reports it as skipped.
-#define SKIP_WITHOUT(path)                                                              \
-  if ((path).empty()) {                                                                 \
+#define SKIP_WITHOUT(path)                                                           \
+  if ((path).empty()) {                                                              \
     std::printf("skipped: set APOTNET_DATA (see README, \"Data for the tests\")\n"); \
-    return;                                                                             \
+    return;                                                                          \
   }
