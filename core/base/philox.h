@@ -9,7 +9,15 @@ namespace apotnet {
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 /// What a random number is for. Part of the counter, so uses never share numbers. Values are stored: never renumber.
-enum class RandomStream : uint32_t { weights = 1, shuffle = 2, augment = 3, shapes10 = 4, split = 5, test = 6, bench = 7 };
+enum class RandomStream : uint32_t {
+  weights = 1,
+  shuffle = 2,
+  augment = 3,
+  shapes10 = 4,
+  split = 5,
+  test = 6,
+  bench = 7
+};
 
 /// The random numbers of one (seed, stream, epoch, sample): a pure function of the four and of the draw's number,
 /// so there is no generator state to save and no dependence on the order in which samples are visited.

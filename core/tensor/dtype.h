@@ -20,21 +20,37 @@ std::string_view name_of(DType dtype);
 template <typename T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<double>() { return DType::f64; }
+constexpr DType dtype_of<double>() {
+  return DType::f64;
+}
 template <>
-constexpr DType dtype_of<float>() { return DType::f32; }
+constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
 template <>
-constexpr DType dtype_of<BFloat16>() { return DType::bf16; }
+constexpr DType dtype_of<BFloat16>() {
+  return DType::bf16;
+}
 template <>
-constexpr DType dtype_of<uint8_t>() { return DType::u8; }
+constexpr DType dtype_of<uint8_t>() {
+  return DType::u8;
+}
 template <>
-constexpr DType dtype_of<int8_t>() { return DType::s8; }
+constexpr DType dtype_of<int8_t>() {
+  return DType::s8;
+}
 template <>
-constexpr DType dtype_of<int16_t>() { return DType::s16; }
+constexpr DType dtype_of<int16_t>() {
+  return DType::s16;
+}
 template <>
-constexpr DType dtype_of<int32_t>() { return DType::s32; }
+constexpr DType dtype_of<int32_t>() {
+  return DType::s32;
+}
 template <>
-constexpr DType dtype_of<int64_t>() { return DType::i64; }
+constexpr DType dtype_of<int64_t>() {
+  return DType::i64;
+}
 
 inline bool is_floating(DType dtype) { return dtype == DType::f64 || dtype == DType::f32; }
 

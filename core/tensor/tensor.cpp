@@ -6,7 +6,10 @@
 namespace apotnet {
 
 Tensor::Tensor(const Shape& shape, DType dtype, Device device)
-    : shape_(shape), dtype_(dtype), device_(device), elements_(shape.elements()),
+    : shape_(shape),
+      dtype_(dtype),
+      device_(device),
+      elements_(shape.elements()),
       buffer_(Buffer::allocate(static_cast<size_t>(elements_) * size_of(dtype), device)) {}
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <functional>
 
-#include "tests/support/allocation_watch.h"
 #include "tests/data/support.h"
+#include "tests/support/allocation_watch.h"
 #include "tests/support/test_data.h"
 
 using namespace apotnet;

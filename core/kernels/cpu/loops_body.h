@@ -80,20 +80,29 @@ inline void quantize(int64_t count, const float* __restrict x, float alpha, int3
 inline double quantize_gradient(int64_t count, const float* __restrict g, const float* __restrict x,
                                 const uint8_t* __restrict codes, float alpha, int32_t k, bool clips_below,
                                 float* __restrict gx) {
-  constexpr int64_t kLanes = 8;
+  constexpr int64_t kLanes = 8, kBlock = 256;
   double lanes[kLanes] = {};
+  float slope[kBlock];
   const float lower = clips_below ? 0.0f : -__builtin_inff(), fk = static_cast<float>(k);
-  const auto term = [&](int64_t i) {
-    const float z = x[i] / alpha;
-    const bool above = z > 1, below = z < lower;
-    gx[i] = above || below ? 0 : g[i];
-    const float slope = above ? 1 : below ? 0 : static_cast<float>(codes[i]) / fk - z;
-    return static_cast<double>(g[i]) * static_cast<double>(slope);
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
-  for (; i < count; ++i) lanes[0] += term(i);
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t size = count - start < kBlock ? count - start : kBlock;
+    // slope = q - z inside, 1 above, 0 below a clip: q - clamp(z), and 1 more above, where q = 1.
+    for (int64_t i = 0; i < size; ++i) {
+      const float z = x[start + i] / alpha, q = static_cast<float>(codes[start + i]) / fk;
+      const float capped = z > 1 ? 1.0f : z, clamped = capped < lower ? lower : capped;
+      slope[i] = (q - clamped) + (z > 1 ? 1.0f : 0.0f);
+    }
+    for (int64_t i = 0; i < size; ++i) {
+      const float z = x[start + i] / alpha, kept = z > 1 ? 0.0f : g[start + i];
+      gx[start + i] = z < lower ? 0.0f : kept;
+    }
+    const int64_t whole = size / kLanes * kLanes;
+    for (int64_t i = 0; i < whole; i += kLanes)
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        lanes[lane] += static_cast<double>(g[start + i + lane]) * static_cast<double>(slope[i + lane]);
+    for (int64_t i = whole; i < size; ++i)
+      lanes[i - whole] += static_cast<double>(g[start + i]) * static_cast<double>(slope[i]);
+  }
   return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 

@@ -12,9 +12,8 @@ TEST_CASE("parallel_for visits every chunk once, with any number of threads, als
   for (const int threads : {1, 2, 5}) {
     set_thread_count(threads);
     std::vector<std::atomic<int>> visits(1000);
-    parallel_for(100, [&](int64_t i) {
-      parallel_for(10, [&](int64_t j) { ++visits[static_cast<size_t>(10 * i + j)]; });
-    });
+    parallel_for(100,
+                 [&](int64_t i) { parallel_for(10, [&](int64_t j) { ++visits[static_cast<size_t>(10 * i + j)]; }); });
     for (const auto& count : visits) CHECK(count == 1);
   }
   set_thread_count(1);
