@@ -211,6 +211,10 @@ class Reader {
       const JsonNode& node = stages->items[i];
       StageConfig stage;
       stage.name = text("stage", i + 1);
+      if (!node.is(Kind::object)) {  // reported with the keys
+        result_.run.stages.push_back(stage);
+        continue;
+      }
       const JsonNode* bits = node.find("bits");
       for (const Field& field : fields())
         if (field.in_stage()) {

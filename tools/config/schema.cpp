@@ -320,6 +320,7 @@ JsonNode value_at(const FieldTarget& target) {
     if constexpr (std::is_same_v<Value, int64_t>) {
       node.kind = Kind::integer;
       node.integer = value;
+      node.real = static_cast<double>(value);
     } else if constexpr (std::is_same_v<Value, double>) {
       node.kind = Kind::real;
       node.real = value;

@@ -1,0 +1,102 @@
+// The house's rule on includes (README, "The house"), checked on every source file.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "tests/house/sources.h"
+
+using namespace apotnet::test;
+
+namespace {
+
+using Folders = std::vector<std::string>;
+
+// Which folders a folder may include, its own aside. The longest prefix of a file's path decides.
+const std::map<std::string, Folders>& rule() {
+  static const Folders contract{"core/kernels", "core/quant", "core/tensor", "core/base"};
+  static const Folders operations{"core/ops",   "core/autograd", "core/kernels",
+                                  "core/quant", "core/tensor",   "core/base"};
+  static const Folders engine{"core/ops",    "core/autograd", "core/kernels", "core/quant",
+                              "core/tensor", "core/io",       "core/base"};
+  static const auto with = [](Folders folders, const Folders& more) {
+    folders.insert(folders.end(), more.begin(), more.end());
+    return folders;
+  };
+  static const std::map<std::string, Folders> table{
+      {"core/base", {}},
+      {"core/tensor", {"core/base"}},
+      {"core/quant", {"core/tensor", "core/base"}},
+      {"core/kernels", {"core/quant", "core/tensor", "core/base"}},
+      {"core/kernels/reference", contract},
+      {"core/kernels/cpu", with(contract, {"core/kernels/reference"})},
+      {"core/autograd", contract},
+      {"core/ops", operations},
+      {"core/io", {"core/tensor", "core/base"}},
+      {"layers", engine},
+      {"models", with(engine, {"layers"})},
+      {"optim", {"core/autograd", "core/kernels", "core/quant", "core/tensor", "core/base"}},
+      {"data", {"core/tensor", "core/io", "core/base"}},
+      // doctor says which kernels this processor gets.
+      {"tools", with(engine, {"layers", "models", "optim", "data", "core/kernels/cpu"})},
+  };
+  return table;
+}
+
+// The folder of the table that a path lies in; empty if none.
+std::string room_of(const std::string& path) {
+  std::string best;
+  for (const auto& [folder, allowed] : rule())
+    if (path.starts_with(folder + "/") && folder.size() > best.size()) best = folder;
+  return best;
+}
+
+// What is wrong with `file` including "included"; empty if nothing.
+std::string objection(const std::string& file, const std::string& included) {
+  if (included.find("..") != std::string::npos || room_of(included).empty())
+    return file + ": \"" + included + "\" is not written from the root";
+  const std::string from = room_of(file), to = room_of(included);
+  const Folders& allowed = rule().at(from);
+  if (from == to || std::ranges::find(allowed, to) != allowed.end()) return "";
+  return file + ": " + from + " may not include " + to + " (" + included + ")";
+}
+
+}  // namespace
+
+TEST_CASE("includes go one way through the rooms") {
+  size_t checked = 0;
+  for (const Source& source : sources({"core", "layers", "models", "optim", "data", "tools"}))
+    for (const std::string& included : own_includes(source)) {
+      const std::string wrong = objection(source.path, included);
+      CHECK_MESSAGE(wrong.empty(), wrong);
+      ++checked;
+    }
+  CHECK(checked > 100);
+}
+
+TEST_CASE("the include rule catches what goes against it") {
+  CHECK(objection("core/ops/x.cpp", "core/kernels/call.h").empty());
+  CHECK(objection("core/kernels/cpu/x.cpp", "core/kernels/reference/reference.h").empty());
+  for (const auto& [file, included] : {std::pair{"core/ops/x.cpp", "core/kernels/cpu/cpu.h"},
+                                       {"core/ops/x.cpp", "core/kernels/reference/reference.h"},
+                                       {"core/tensor/x.h", "core/kernels/kernels.h"},
+                                       {"core/kernels/reference/x.cpp", "core/kernels/cpu/loops.h"},
+                                       {"layers/x.cpp", "models/registry.h"},
+                                       {"data/x.cpp", "core/autograd/variable.h"},
+                                       {"optim/x.cpp", "layers/module.h"},
+                                       {"models/x.cpp", "tools/config/config.h"},
+                                       {"layers/x.cpp", "core/kernels/cpu/cpu.h"},
+                                       {"core/ops/x.cpp", "../x.h"},
+                                       {"core/ops/x.cpp", "conv2d.h"}})
+    CHECK_MESSAGE(!objection(file, included).empty(), file, " -> ", included);
+}
+
+TEST_CASE("every header is guarded, no source is over 500 lines") {
+  for (const Source& source : sources({"core", "layers", "models", "optim", "data", "tools", "tests"})) {
+    const bool repeated = source.path.ends_with("loops_body.h");  // included once per instruction set, and says so
+    if (source.path.ends_with(".h") && !repeated)
+      CHECK_MESSAGE(source.text.find("#pragma once") != std::string::npos, source.path);
+    CHECK_MESSAGE(std::ranges::count(source.text, '\n') <= 500, source.path);
+  }
+}
