@@ -22,6 +22,7 @@ struct Variable::Node {
   bool grad_is_own = false;  // else it may be shared with another node and must not be changed in place
   std::vector<Variable> inputs;
   Backward backward;
+  bool walked = false;  // backward() has been here and freed the closure
   int64_t order = 0;  // larger than that of every input
 };
 
@@ -84,6 +85,7 @@ Tensor& Variable::mutable_value() {
 void Variable::backward() {
   require(value().elements() == 1, "backward() starts from a scalar, not from shape ", shape());
   require(requires_grad(), "backward() of a value that depends on no parameter");
+  require(!node_->walked, "backward() was called on this value before: its tape is gone");
   node_->grad = Tensor::full(shape(), value().dtype(), 1);
   // Every node has a larger order than its inputs, so the largest order waiting has received all of its gradient.
   std::map<int64_t, std::shared_ptr<Node>> waiting{{node_->order, node_}};
@@ -95,6 +97,7 @@ void Variable::backward() {
     for (const Variable& input : node->inputs)
       if (input.requires_grad() && input.node_->grad.defined()) waiting.emplace(input.node_->order, input.node_);
     node->backward = nullptr;
+    node->walked = true;
     node->inputs.clear();
     node->grad = {};
   }

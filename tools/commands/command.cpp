@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/kernels/call.h"
 
 namespace apotnet {
 
@@ -15,6 +16,10 @@ void add_compute_options(CLI::App& command, CommandContext& context) {
   command.add_option("--threads", context.options.threads, "Threads to use (default: all of the machine)")
       ->check(CLI::Range(1, 256));
   command.add_option("--device", context.options.device, "cpu");
+  command
+      .add_option("--kernels", context.options.kernels,
+                  "fast (default), reference (the plain loops), or checked (both, compared at every call)")
+      ->check(CLI::IsMember({"fast", "reference", "checked"}));
 }
 
 int apply_compute_options(const GlobalOptions& options) {
@@ -24,6 +29,8 @@ int apply_compute_options(const GlobalOptions& options) {
   const int threads =
       options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   set_thread_count(threads);
+  if (options.kernels == "reference") select_backend(Backend::reference);
+  if (options.kernels == "checked") select_backend(Backend::checked);
   return threads;
 }
 

@@ -15,6 +15,7 @@ struct GlobalOptions {
   bool quiet = false;
   int threads = 0;  ///< 0: all of the machine
   std::string device = "cpu";
+  std::string kernels = "fast";  ///< fast, reference, or checked: both side by side, compared at every call
 };
 
 /// What a command leaves behind for main: its exit code, set by the callback that CLI11 runs.
@@ -34,7 +35,7 @@ void add_test(CLI::App& app, CommandContext& context);
 void add_version(CLI::App& app, CommandContext& context);
 void add_doctor(CLI::App& app, CommandContext& context);
 
-/// Adds --threads and --device to a command that computes.
+/// Adds --threads, --device and --kernels to a command that computes.
 void add_compute_options(CLI::App& command, CommandContext& context);
 /// Applies them; returns the number of threads. Error(unavailable) for a device that is not there.
 int apply_compute_options(const GlobalOptions& options);

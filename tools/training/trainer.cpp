@@ -151,7 +151,7 @@ void Trainer::train_stage(const StageConfig& config, const std::string& start_fr
     const EpochMetrics metrics = train_epoch(stage);
     if (interrupted()) {
       save(stage, "last", true);
-      progress_.line(text("interrupted; saved ", folder_.checkpoint("last")));
+      progress_.line(text("interrupted; saved ", folder_.checkpoint("last"), "; start from it with --init"));
       return;
     }
     finish_epoch(stage, metrics);

@@ -105,6 +105,7 @@ TEST_CASE("variable: backward() frees the tape and the gradients in between") {
   Variable end = dot(relu(middle), {1, 2});
   end.backward();
   CHECK_FALSE(middle.grad().defined());
+  CHECK_THROWS_AS(end.backward(), Error);  // there is nothing left to walk
   CHECK(gradient_of(x) == Floats{2, 4});
 }
 

@@ -166,6 +166,24 @@ TEST_CASE("training that diverges exits with 76, says where, and leaves a checkp
   CHECK(finished.error.find("alpha") + finished.error.find("diverged") != 2 * std::string::npos);
 }
 
+TEST_CASE("an interrupt finishes the step, saves and exits with 130") {
+  const TemporaryFolder folder;
+  const Finished finished = run_program("timeout --preserve-status -s INT 2 " + std::string(APOTNET_BINARY) + " " +
+                                        tiny_training(folder / "run", "--set stages.0.epochs=10000"));
+  CHECK(finished.exit_code == 130);
+  CHECK_NOTHROW(read_safetensors(folder / "run/checkpoints/last.safetensors"));
+}
+
+TEST_CASE("the plain loops and the side-by-side check can be chosen, and agree") {
+  const TemporaryFolder folder;
+  REQUIRE(apotnet_program(tiny_training(folder / "a", "--kernels checked --set data.train_count=80")).exit_code == 0);
+  const std::string eval =
+      "eval --checkpoint " + folder / "a/checkpoints/last.safetensors --data shapes10 --limit 8 --json";
+  const auto fast = nlohmann::json::parse(apotnet_program(eval).out);
+  const auto plain = nlohmann::json::parse(apotnet_program(eval + " --kernels reference").out);
+  CHECK(fast["loss"].get<double>() == doctest::Approx(plain["loss"].get<double>()).epsilon(1e-4));
+}
+
 TEST_CASE("level sets are printed as text and JSON") {
   const Finished text = apotnet_program("levels --bits 3");
   CHECK(text.out.find("2^-1 + 2^-3") != std::string::npos);
