@@ -32,7 +32,8 @@ std::string tiny_training(const std::string& out, const std::string& more = "", 
 }  // namespace
 
 TEST_CASE("every command has help with an example") {
-  for (const char* command : {"train", "eval", "inspect", "convert", "levels", "config", "test", "doctor", "version"}) {
+  for (const char* command :
+       {"train", "eval", "inspect", "convert", "levels", "config", "bench", "test", "doctor", "version"}) {
     CAPTURE(command);
     const Finished help = apotnet_program(std::string(command) + " --help");
     CHECK(help.exit_code == 0);
@@ -191,6 +192,18 @@ TEST_CASE("level sets are printed as text and JSON") {
   CHECK(json["k"] == 10);
   CHECK(json["levels"][5]["code"] == 6);
   CHECK(apotnet_program("levels --bits 8 --method pot").exit_code == 78);
+}
+
+TEST_CASE("bench prints what comparisons read") {
+  for (const char* what : {"train", "infer"}) {
+    const Finished finished =
+        apotnet_program(std::string("bench ") + what + " --batch 4 --seconds 0 --threads 1 --json");
+    CHECK(finished.exit_code == 0);
+    const auto line = nlohmann::json::parse(finished.out);
+    for (const char* key : {"name", "model", "weight_bits", "activation_bits", "batch", "threads", "device",
+                            "images_per_second", "min", "max", "repeats"})
+      CHECK_MESSAGE(line.contains(key), key);
+  }
 }
 
 TEST_CASE("version and doctor say what they are asked as JSON too") {
