@@ -23,7 +23,7 @@ struct Variable::Node {
   std::vector<Variable> inputs;
   Backward backward;
   bool walked = false;  // backward() has been here and freed the closure
-  int64_t order = 0;  // larger than that of every input
+  int64_t order = 0;    // larger than that of every input
 };
 
 Variable Variable::make(Tensor value, Quantized quantized, const std::vector<Variable>& inputs, Backward backward) {

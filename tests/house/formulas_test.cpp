@@ -26,16 +26,23 @@ TEST_CASE("every formula that the code cites is in docs/formulas.md, and the oth
   const std::set<int> defined = numbers(formulas(), std::regex("\n## F([0-9]+) "));
   CHECK(defined.size() >= 14);
   std::set<int> cited;
-  for (const Source& source : sources({"core", "layers", "models", "optim", "data", "tools"}))
+  for (const Source& source : sources(kRooms))
     if (!source.path.starts_with("core/io"))  // there F16, F32 and F64 are types of a file format
       cited.merge(numbers(source.text, std::regex("\\bF([0-9]+)\\b")));
+  // A formula marked as planned stands there before its code, and loses the mark with the first citation.
+  const std::set<int> planned = numbers(formulas(), std::regex("\n## F([0-9]+) [^\n]*\\(planned\\)"));
   for (const int number : cited) CHECK_MESSAGE(defined.contains(number), "F", number, " is cited and not defined");
-  for (const int number : defined) CHECK_MESSAGE(cited.contains(number), "F", number, " is defined and never cited");
+  for (const int number : defined) {
+    if (planned.contains(number))
+      CHECK_MESSAGE(!cited.contains(number), "F", number, " is cited: take (planned) away");
+    else
+      CHECK_MESSAGE(cited.contains(number), "F", number, " is defined and never cited");
+  }
 }
 
 TEST_CASE("every file that the documents name exists") {
   static const std::regex path(
-      "`((?:core|layers|models|optim|data|tools|tests|configs|docs|third_party)/[A-Za-z0-9_./-]+)`");
+      "`((?:core|layers|models|deploy|optim|data|tools|tests|configs|docs|third_party)/[A-Za-z0-9_./-]+)`");
   for (const char* name : {"README.md", "docs/formulas.md", "docs/configuration.md"}) {
     const std::string text = read_text(std::string(kSourceFolder) + "/" + name);
     CHECK(!text.empty());

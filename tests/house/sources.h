@@ -10,6 +10,9 @@
 
 namespace apotnet::test {
 
+/// The folders that hold the program; one that is not there yet holds no files.
+inline const std::vector<std::string> kRooms{"core", "layers", "models", "deploy", "optim", "data", "tools"};
+
 /// A source file: its path from the root, and its text.
 struct Source {
   std::string path, text;
@@ -19,10 +22,12 @@ struct Source {
 inline std::vector<Source> sources(const std::vector<std::string>& folders) {
   namespace fs = std::filesystem;
   std::vector<Source> found;
-  for (const std::string& folder : folders)
+  for (const std::string& folder : folders) {
+    if (!fs::exists(fs::path(kSourceFolder) / folder)) continue;
     for (const auto& entry : fs::recursive_directory_iterator(fs::path(kSourceFolder) / folder))
       if (entry.path().extension() == ".h" || entry.path().extension() == ".cpp")
         found.push_back({fs::relative(entry.path(), kSourceFolder).string(), read_text(entry.path().string())});
+  }
   return found;
 }
 
