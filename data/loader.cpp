@@ -1,6 +1,7 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "core/base/error.h"
@@ -20,7 +21,12 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options, Lo
           start.epoch, ", batch ", start.batch, " of ", batches_per_epoch_);
   claimed_ = delivered_ = start.epoch * batches_per_epoch_ + start.batch;
   end_ = end_epoch.value_or(start.epoch + 1) * batches_per_epoch_;
-  for (int i = 0; i < options_.workers; ++i) workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
+  try {
+    for (int i = 0; i < options_.workers; ++i)
+      workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those made do the work, or without any next() does it itself.
+  }
 }
 
 std::optional<Batch> Loader::next() {

@@ -22,7 +22,6 @@ class QuantConv2d : public Module {
   std::optional<WeightQuantizer> weight_quantizer;
   std::optional<ActivationQuantizer> activation_quantizer;
 
-  const Conv2dGeometry& geometry() const { return geometry_; }
   /// Whether the codes of weights and input both fit 8 bits, so that the convolution sums exact integers; if not (pot
   /// from 5 bits on, apot from 6 bits on) the codes are convolved as floats.
   bool exact() const;

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/io/half.h"
 #include "core/io/layout.h"
 
 namespace apotnet {
@@ -69,7 +70,12 @@ LoadReport load_state(Module& module, const TensorFile& file) {
     if (found->tensor.shape() != wanted && !both_scalar)
       fail(ErrorCategory::damaged_data, "tensor ", found->name, " has the shape ", found->tensor.shape(),
            " in the file, the model needs ", wanted);
-    const Tensor values = found->tensor.to(entry.tensor->dtype());
+    Tensor values = found->tensor;
+    if (values.dtype() == DType::bf16) {
+      values = Tensor(found->tensor.shape(), DType::f32);
+      bfloat16_to_float({found->tensor.raw(), found->tensor.bytes()}, values.data<float>());
+    }
+    values = values.to(entry.tensor->dtype());
     copies.emplace_back(entry.tensor, weight_from_pytorch(values));
   }
   for (auto& [target, values] : copies) target->copy_from({values.raw(), values.bytes()});

@@ -22,7 +22,6 @@ class Sgd {
     Tensor momentum;
   };
   const std::vector<State>& state() const { return state_; }
-  const std::vector<ParameterGroup>& groups() const { return groups_; }
 
  private:
   std::vector<ParameterGroup> groups_;

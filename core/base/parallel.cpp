@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -17,7 +18,11 @@ thread_local bool inside_parallel_region = false;
 class ThreadPool {
  public:
   explicit ThreadPool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      // The system gives no more threads: the ones made, and at least the caller, do the work.
+    }
   }
 
   ~ThreadPool() {
@@ -28,8 +33,6 @@ class ThreadPool {
     wake_.notify_all();
     for (std::thread& worker : workers_) worker.join();
   }
-
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   void run(int64_t chunks, const std::function<void(int64_t)>& body) {
     {
@@ -96,7 +99,7 @@ class ThreadPool {
 
 std::mutex pool_mutex;  // one parallel region at a time; also guards the pool's replacement
 std::unique_ptr<ThreadPool> pool;
-int wanted_threads = 1;
+std::atomic<int> wanted_threads{1};
 
 }  // namespace
 
@@ -106,10 +109,7 @@ void set_thread_count(int threads) {
   pool.reset();
 }
 
-int thread_count() {
-  std::lock_guard lock(pool_mutex);
-  return wanted_threads;
-}
+int thread_count() { return wanted_threads; }
 
 void parallel_for(int64_t chunks, const std::function<void(int64_t)>& body) {
   if (chunks > 1 && !inside_parallel_region) {

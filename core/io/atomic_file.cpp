@@ -43,23 +43,32 @@ std::string parent_of(const std::string& path) {
   fail(ErrorCategory::cannot_write, path, ": cannot write: ", why);
 }
 
+void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path,
+               const std::string& temporary) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno != EINTR) cannot_write(path, temporary);
+    if (count > 0) bytes = bytes.subspan(static_cast<size_t>(count));
+  }
+}
+
 // Writes and flushes `temporary`; nothing of it is left when that fails.
-void write_temporary(const std::string& path, const std::string& temporary, std::span<const std::byte> bytes) {
+void write_temporary(const std::string& path, const std::string& temporary, const Chunks& chunks) {
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.number() < 0) cannot_write(path, temporary);
-  for (size_t done = 0; done < bytes.size();) {
-    const ssize_t count = ::write(file.number(), bytes.data() + done, bytes.size() - done);
-    if (count < 0 && errno != EINTR) cannot_write(path, temporary);
-    if (count > 0) done += static_cast<size_t>(count);
-  }
+  for (const auto chunk : chunks) write_all(file.number(), chunk, path, temporary);
   if (::fsync(file.number()) != 0 || !file.close()) cannot_write(path, temporary);
+}
+
+// Makes new names last. Some file systems cannot flush a folder, and need not.
+void flush_folder_of(const std::string& path) {
+  const Descriptor folder(::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.number() >= 0) ::fsync(folder.number());
 }
 
 void rename_into_place(const std::string& path, const std::string& temporary) {
   if (::rename(temporary.c_str(), path.c_str()) != 0) cannot_write(path, temporary);
-  const Descriptor folder(::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.number() >= 0)
-    ::fsync(folder.number());  // makes the new name last; some file systems cannot, and need not
+  flush_folder_of(path);
 }
 
 std::string temporary_name(const std::string& path) { return text(path, ".tmp.", ::getpid()); }
@@ -73,37 +82,41 @@ std::vector<std::byte> read_file(const std::string& path) {
          ": cannot open: ", std::strerror(errno));
   struct stat status {};
   if (::fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode))
-    fail(ErrorCategory::damaged_data, path, ": is not a file");
+    fail(ErrorCategory::damaged_data, path, ": is a folder or device, not a file");
   std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
   for (size_t done = 0; done < bytes.size();) {
     const ssize_t count = ::read(file.number(), bytes.data() + done, bytes.size() - done);
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0)
-      fail(ErrorCategory::damaged_data, path,
-           ": cannot read: ", count < 0 ? std::strerror(errno) : "the file got shorter");
+    if (count < 0) fail(ErrorCategory::damaged_data, path, ": cannot read: ", std::strerror(errno));
+    if (count == 0) fail(ErrorCategory::damaged_data, path, ": got shorter while it was read");
     done += static_cast<size_t>(count);
   }
+  std::byte more;
+  if (::read(file.number(), &more, 1) == 1) fail(ErrorCategory::damaged_data, path, ": got longer while it was read");
   return bytes;
 }
 
-void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+void write_file_atomically(const std::string& path, const Chunks& chunks) {
   const std::string temporary = temporary_name(path);
-  write_temporary(path, temporary, bytes);
+  write_temporary(path, temporary, chunks);
   rename_into_place(path, temporary);
 }
 
-void write_file_keeping_former(const std::string& path, const std::string& former, std::span<const std::byte> bytes) {
-  const std::string temporary = temporary_name(path), link = temporary_name(former);
-  write_temporary(path, temporary, bytes);
-  // A second name for the present file, moved to `former` in one step: `path` itself is never missing.
+void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks) {
+  const std::string temporary = temporary_name(path), link = temporary_name(former_path);
+  write_temporary(path, temporary, chunks);
+  // A second name for the present file, moved to `former_path` in one step: `path` itself is never missing.
   ::unlink(link.c_str());
   if (::link(path.c_str(), link.c_str()) == 0) {
-    if (::rename(link.c_str(), former.c_str()) != 0) {
-      ::unlink(link.c_str());
-      cannot_write(former, temporary);
-    }
+    // rename does nothing when both names are one file already, after a crash between the two renames.
+    const bool moved = ::rename(link.c_str(), former_path.c_str()) == 0;
+    const int why = errno;
+    ::unlink(link.c_str());
+    errno = why;
+    if (!moved) cannot_write(former_path, temporary);
+    flush_folder_of(former_path);
   } else if (errno != ENOENT) {
-    cannot_write(former, temporary);
+    cannot_write(former_path, temporary);
   }
   rename_into_place(path, temporary);
 }

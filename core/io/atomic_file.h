@@ -7,15 +7,19 @@
 
 namespace apotnet {
 
-/// The whole file. Error(input_missing) when there is none, Error(damaged_data) when it is a folder or cannot be read.
+/// Pieces of a file in order.
+using Chunks = std::vector<std::span<const std::byte>>;
+
+/// The whole file. Error(input_missing) when there is none, Error(damaged_data) when it is a folder, cannot be read or
+/// changes its size meanwhile.
 std::vector<std::byte> read_file(const std::string& path);
 
-/// Writes PATH.tmp.<pid>, flushes it to the disk and renames it over `path`: a crash at any moment leaves either the
-/// former file or the new one, never half of one. Error(cannot_write); the temporary file is removed.
-void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+/// Writes PATH.tmp.<pid>, flushes it to the disk, renames it over `path` and flushes the folder: a crash at any moment
+/// leaves the former file or the new one, never half of one. Error(cannot_write); the temporary file is removed.
+void write_file_atomically(const std::string& path, const Chunks& chunks);
 
-/// The same, and the file that stood at `path` is kept as `former`. At every moment one of the two names holds a whole
-/// file.
-void write_file_keeping_former(const std::string& path, const std::string& former, std::span<const std::byte> bytes);
+/// The same, and what stood at `path` is kept as `former_path`, in the same file system. At every moment `path` holds a
+/// whole file if it did before, and so does `former_path`.
+void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks);
 
 }  // namespace apotnet

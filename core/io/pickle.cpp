@@ -3,61 +3,43 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdio>
 #include <cstring>
-#include <unordered_map>
+#include <map>
 
 #include "core/base/error.h"
+#include "core/io/pickle_classes.h"
+#include "core/io/printable.h"
 
 namespace apotnet {
 namespace {
 
 using Kind = PickleValue::Kind;
-using Encoding = PickleValue::Encoding;
 
-struct StorageType {
-  const char* name;
-  DType dtype;
-  Encoding encoding;
-};
-constexpr std::array kStorageTypes{StorageType{"torch DoubleStorage", DType::f64, Encoding::plain},
-                                   StorageType{"torch FloatStorage", DType::f32, Encoding::plain},
-                                   StorageType{"torch HalfStorage", DType::f32, Encoding::half},
-                                   StorageType{"torch BFloat16Storage", DType::f32, Encoding::bfloat16},
-                                   StorageType{"torch LongStorage", DType::i64, Encoding::plain},
-                                   StorageType{"torch IntStorage", DType::s32, Encoding::plain},
-                                   StorageType{"torch ShortStorage", DType::s16, Encoding::plain},
-                                   StorageType{"torch CharStorage", DType::s8, Encoding::plain},
-                                   StorageType{"torch ByteStorage", DType::u8, Encoding::plain},
-                                   StorageType{"torch BoolStorage", DType::u8, Encoding::boolean}};
-constexpr const char* kOrderedDict = "collections OrderedDict";
-constexpr const char* kRebuildTensor = "torch._utils _rebuild_tensor_v2";
-constexpr const char* kRebuildParameter = "torch._utils _rebuild_parameter";
-
-const StorageType* storage_type(const std::string& global) {
-  const auto found = std::ranges::find_if(kStorageTypes, [&](const StorageType& type) { return global == type.name; });
-  return found == kStorageTypes.end() ? nullptr : &*found;
-}
+constexpr int kDeepest = 64;
+constexpr size_t kMostValues = 4'000'000;
 
 // The stack machine of one pickle.
 class Interpreter {
  public:
-  Interpreter(std::span<const std::byte> bytes, PickleValues& values, size_t file_bytes, const std::string& path)
+  Interpreter(std::span<const std::byte> bytes, PickleValues& values, std::span<const std::byte> whole,
+              const std::string& path)
       : bytes_(bytes),
         values_(values),
         path_(path),
-        largest_container_(std::max<size_t>(1000, file_bytes / 8)),
-        most_values_(std::clamp<size_t>(file_bytes, 100'000, 4'000'000)) {}
+        start_(static_cast<size_t>(bytes.data() - whole.data())),
+        largest_container_(std::max<size_t>(1000, whole.size() / sizeof(PickleValue*))),
+        items_left_(whole.size()) {}
 
   const PickleValue& run() {
     for (;;) {
       opcode_at_ = position_;
       const auto opcode = static_cast<uint8_t>(take(1)[0]);
       if (opcode == '.') break;
-      if (!constant(opcode) && !container(opcode) && !memory(opcode) && !object(opcode))
-        damaged("unknown pickle opcode ", static_cast<int>(opcode));
+      if (!constant(opcode) && !container(opcode) && !memory(opcode) && !object(opcode)) unknown_opcode(opcode);
     }
     if (stack_.size() != 1 || !marks_.empty())
-      damaged("the pickle ends with ", stack_.size(), " values instead of one");
+      damaged("the pickle ends with ", stack_.size(), " values and ", marks_.size(), " marks instead of one value");
     return *stack_.back();
   }
   size_t position() const { return position_; }
@@ -65,7 +47,12 @@ class Interpreter {
  private:
   template <typename... Parts>
   [[noreturn]] void damaged(const Parts&... parts) const {
-    fail(ErrorCategory::damaged_data, path_, ": ", parts..., " (pickle byte ", opcode_at_, ")");
+    fail(ErrorCategory::damaged_data, path_, ": ", parts..., " (at byte ", start_ + opcode_at_, ")");
+  }
+  [[noreturn]] void unknown_opcode(uint8_t opcode) const {
+    char digits[5];
+    std::snprintf(digits, sizeof digits, "0x%02x", static_cast<unsigned>(opcode));
+    damaged("unknown pickle opcode ", digits);
   }
 
   std::span<const std::byte> take(size_t count) {
@@ -94,7 +81,7 @@ class Interpreter {
   }
 
   PickleValue& push(Kind kind) {
-    if (values_.size() >= most_values_) damaged("more than ", most_values_, " values; this is no checkpoint");
+    if (values_.size() >= kMostValues) damaged("more than ", kMostValues, " values; this is no checkpoint");
     PickleValue& value = values_.emplace_back();
     value.kind = kind;
     push(value);
@@ -124,7 +111,12 @@ class Interpreter {
     return items;
   }
   void append(PickleValue& container, std::span<PickleValue* const> items) {
-    if (container.items.size() + items.size() > largest_container_) damaged("a container of too many values");
+    // Honest items take a byte of the file each; copies of copies would not.
+    if (container.items.size() + items.size() > largest_container_ || items.size() > items_left_)
+      damaged("a container of too many values");
+    items_left_ -= items.size();
+    for (const PickleValue* item : items) container.depth = std::max(container.depth, item->depth + 1);
+    if (container.depth > kDeepest) damaged("values nested more than ", kDeepest, " deep");
     container.items.insert(container.items.end(), items.begin(), items.end());
   }
 
@@ -178,18 +170,18 @@ class Interpreter {
   }
   void string(size_t count) {
     std::string content = take_string(count);
+    if (!is_utf8(content)) damaged("the text ", printable(content), " is not UTF-8");
     push(Kind::string).string = std::move(content);
   }
   void long_integer() {
     std::string digits = take_string(take_number<uint8_t>());
-    PickleValue& value = push(Kind::integer);
-    if (digits.size() > 8) {
-      value.string = std::move(digits);
+    if (digits.size() > sizeof(int64_t)) {
+      push(Kind::big_integer).string = std::move(digits);
       return;
     }
-    uint64_t number = !digits.empty() && digits.back() < 0 ? ~uint64_t{0} : 0;  // the sign goes on
+    int64_t number = !digits.empty() && (digits.back() & 0x80) ? -1 : 0;  // the sign goes on
     std::memcpy(&number, digits.data(), digits.size());
-    value.integer = static_cast<int64_t>(number);
+    push(Kind::integer).integer = number;
   }
 
   bool container(uint8_t opcode) {
@@ -205,11 +197,11 @@ class Interpreter {
         return true;
       case '(':
         marks_.push_back(stack_.size());
-        check_marks();
+        if (marks_.size() > size_t{kDeepest}) damaged("marks nested more than ", kDeepest, " deep");
         return true;
       case 't': {
-        auto items = pop_to_mark();
-        push(Kind::tuple).items = std::move(items);
+        const auto items = pop_to_mark();
+        append(push(Kind::tuple), items);
         return true;
       }
       case 0x85:
@@ -217,7 +209,7 @@ class Interpreter {
       case 0x87: {
         std::vector<PickleValue*> items(opcode - 0x84u);
         for (size_t i = items.size(); i-- > 0;) items[i] = &pop();
-        push(Kind::tuple).items = std::move(items);
+        append(push(Kind::tuple), items);
         return true;
       }
       case 'a': {
@@ -246,9 +238,6 @@ class Interpreter {
       default:
         return false;
     }
-  }
-  void check_marks() const {
-    if (marks_.size() > 64) damaged("the pickle is nested more than 64 deep");
   }
 
   bool memory(uint8_t opcode) {
@@ -286,8 +275,9 @@ class Interpreter {
     switch (opcode) {
       case 'c': {
         const std::string module = take_line(), name = take_line(), global = module + " " + name;
-        if (!storage_type(global) && global != kOrderedDict && global != kRebuildTensor && global != kRebuildParameter)
-          damaged("refuses to load ", module, ".", name, ": only tensors in dicts are read, nothing is run");
+        if (!is_known_class(global))
+          damaged("refuses to load ", printable(module + "." + name),
+                  ": only tensors in dicts are read, nothing is run");
         push(Kind::global).string = global;
         return true;
       }
@@ -299,7 +289,7 @@ class Interpreter {
         return true;
       case 'b':  // attributes of an OrderedDict (_metadata) say nothing that is needed
         pop();
-        top(Kind::dict, "an OrderedDict for its attributes");
+        if (!top(Kind::dict, "an OrderedDict").ordered) damaged("attributes for something other than an OrderedDict");
         return true;
       default:
         return false;
@@ -312,12 +302,7 @@ class Interpreter {
     if (callee.kind != Kind::global || arguments.kind != Kind::tuple)
       damaged("a call of something that is no known class");
     if (callee.string == kOrderedDict) {
-      PickleValue& dict = push(Kind::dict);
-      if (arguments.items.empty()) return;
-      for (const PickleValue* pair : arguments.items[0]->items) {
-        if (pair->items.size() != 2) damaged("an OrderedDict of something other than pairs");
-        append(dict, pair->items);
-      }
+      make_ordered_dict(arguments);
     } else if (callee.string == kRebuildTensor) {
       rebuild_tensor(arguments);
     } else if (callee.string == kRebuildParameter) {
@@ -328,16 +313,32 @@ class Interpreter {
     }
   }
 
+  // OrderedDict() or, from Python 2, OrderedDict([[key, value], ...]).
+  void make_ordered_dict(const PickleValue& arguments) {
+    PickleValue& dict = push(Kind::dict);
+    dict.ordered = true;
+    if (arguments.items.empty()) return;
+    const PickleValue& pairs = *arguments.items[0];
+    const auto is_sequence = [](const PickleValue& value) {
+      return value.kind == Kind::list || value.kind == Kind::tuple;
+    };
+    if (arguments.items.size() != 1 || !is_sequence(pairs)) damaged("an OrderedDict of something other than pairs");
+    for (const PickleValue* pair : pairs.items) {
+      if (!is_sequence(*pair) || pair->items.size() != 2) damaged("an OrderedDict of something other than pairs");
+      append(dict, pair->items);
+    }
+  }
+
+  // _rebuild_tensor_v2(storage, offset, sizes, strides, requires_grad, backward_hooks[, metadata])
   void rebuild_tensor(const PickleValue& arguments) {
     const auto& a = arguments.items;
     const bool fits = a.size() >= 4 && a[0]->kind == Kind::storage && a[1]->kind == Kind::integer &&
-                      a[2]->kind == Kind::tuple && a[3]->kind == Kind::tuple &&
-                      a[2]->items.size() == a[3]->items.size();
+                      a[2]->kind == Kind::tuple && a[3]->kind == Kind::tuple;
     if (!fits) damaged("a tensor without storage, offset, sizes and strides");
+    if (a[2]->items.size() != a[3]->items.size()) damaged("a tensor with more sizes than strides or fewer");
     for (const PickleValue* numbers : {a[2], a[3]})
       for (const PickleValue* number : numbers->items)
-        if (number->kind != Kind::integer || !number->string.empty())
-          damaged("a tensor with a size that is no integer");
+        if (number->kind != Kind::integer) damaged("a tensor with a size or stride that is no 64-bit integer");
     PickleValue& tensor = push(Kind::tensor);
     tensor.integer = a[1]->integer;
     tensor.items = {a[0], a[2], a[3]};
@@ -347,11 +348,12 @@ class Interpreter {
   void persistent_id() {
     const PickleValue& id = pop();
     const auto& a = id.items;
-    const bool fits = id.kind == Kind::tuple && a.size() >= 5 && a[0]->string == "storage" &&
-                      a[1]->kind == Kind::global && a[2]->kind == Kind::string && a[4]->kind == Kind::integer &&
-                      a[4]->integer >= 0;
-    const StorageType* type = fits ? storage_type(a[1]->string) : nullptr;
+    const bool fits = id.kind == Kind::tuple && a.size() >= 5 && a[0]->kind == Kind::string &&
+                      a[0]->string == "storage" && a[1]->kind == Kind::global && a[2]->kind == Kind::string &&
+                      a[4]->kind == Kind::integer;
+    const StorageType* type = fits ? find_storage_type(a[1]->string) : nullptr;
     if (!type) damaged("a reference to something other than a tensor's storage");
+    if (a[4]->integer < 0) damaged("a storage of ", a[4]->integer, " elements");
     if (a.size() > 5 && a[5]->kind != Kind::none)
       damaged("a storage that is a view of another; save it with a newer PyTorch");
     PickleValue& storage = push(Kind::storage);
@@ -364,29 +366,19 @@ class Interpreter {
   std::span<const std::byte> bytes_;
   PickleValues& values_;
   const std::string& path_;
-  size_t largest_container_, most_values_;
+  size_t start_;  // of the pickle in the file
+  size_t largest_container_, items_left_;
   size_t position_ = 0, opcode_at_ = 0;
   std::vector<PickleValue*> stack_;
   std::vector<size_t> marks_;
-  std::unordered_map<uint32_t, PickleValue*> memo_;
+  std::map<uint32_t, PickleValue*> memo_;
 };
 
 }  // namespace
 
-const PickleValue* PickleValue::find(const std::string& key) const {
-  if (kind != Kind::dict) return nullptr;
-  for (size_t i = 0; i + 1 < items.size(); i += 2)
-    if (items[i]->kind == Kind::string && items[i]->string == key) return items[i + 1];
-  return nullptr;
-}
-
-size_t PickleValue::item_bytes() const {
-  return encoding == Encoding::plain ? size_of(dtype) : encoding == Encoding::boolean ? 1 : 2;
-}
-
-const PickleValue& read_pickle(std::span<const std::byte>& bytes, PickleValues& values, size_t file_bytes,
-                               const std::string& path) {
-  Interpreter interpreter(bytes, values, file_bytes, path);
+const PickleValue& read_pickle(std::span<const std::byte>& bytes, PickleValues& values,
+                               std::span<const std::byte> whole, const std::string& path) {
+  Interpreter interpreter(bytes, values, whole, path);
   const PickleValue& result = interpreter.run();
   bytes = bytes.subspan(interpreter.position());
   return result;

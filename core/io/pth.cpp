@@ -1,132 +1,62 @@
 #include "core/io/pth.h"
 
-#include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <set>
 
 #include "core/base/error.h"
+#include "core/io/atomic_file.h"
 #include "core/io/half.h"
-#include "core/io/pickle.h"
-#include "core/io/zip.h"
+#include "core/io/printable.h"
+#include "core/io/pth_parts.h"
 
 namespace apotnet {
 namespace {
 
 using Kind = PickleValue::Kind;
-using Storages = std::map<std::string, std::span<const std::byte>>;  // raw bytes by key
-
-constexpr std::string_view kLegacyMagic{"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10};  // 0x1950a86a20f9469cfc6c
-constexpr int64_t kLegacyProtocol = 1001;
+using Encoding = PickleValue::Encoding;
 
 template <typename... Parts>
 [[noreturn]] void damaged(const std::string& path, const Parts&... parts) {
   fail(ErrorCategory::damaged_data, path, ": ", parts...);
 }
 
-// Every storage that the pickles mention must have one element count and type wherever it is mentioned.
-std::map<std::string, const PickleValue*> mentioned_storages(const PickleValues& values, const std::string& path) {
-  std::map<std::string, const PickleValue*> mentioned;
-  for (const PickleValue& value : values) {
-    if (value.kind != Kind::storage) continue;
-    const auto [entry, is_new] = mentioned.emplace(value.string, &value);
-    const PickleValue& first = *entry->second;
-    if (!is_new && (first.integer != value.integer || first.dtype != value.dtype || first.encoding != value.encoding))
-      damaged(path, "storage ", value.string, " is described in two different ways");
-  }
-  return mentioned;
-}
-
-const PickleValue& read_legacy(std::span<const std::byte> bytes, PickleValues& values, Storages& storages,
-                               const std::string& path) {
-  const size_t file_bytes = bytes.size();
-  const auto next = [&]() -> const PickleValue& { return read_pickle(bytes, values, file_bytes, path); };
-  if (next().string != kLegacyMagic) damaged(path, "is no PyTorch checkpoint: the magic number is missing");
-  if (const PickleValue& protocol = next(); protocol.kind != Kind::integer || protocol.integer != kLegacyProtocol)
-    damaged(path, "PyTorch stream protocol ", protocol.integer, "; only ", kLegacyProtocol, " is known");
-  if (const PickleValue* order = next().find("little_endian"); order && order->integer == 0)
-    damaged(path, "was written on a big-endian machine, which is not read");
-  const PickleValue& root = next();
-  const PickleValue& keys = next();
-  const auto mentioned = mentioned_storages(values, path);
-  if (keys.kind != Kind::list) damaged(path, "the list of storages is missing");
-  for (const PickleValue* key : keys.items) {
-    const auto found = mentioned.find(key->string);
-    if (key->kind != Kind::string || found == mentioned.end())
-      damaged(path, "a storage that no tensor uses: ", key->string);
-    const PickleValue& storage = *found->second;
-    int64_t count = 0;
-    if (bytes.size() < 8) damaged(path, "storage ", key->string, " is cut off");
-    std::memcpy(&count, bytes.data(), 8);
-    bytes = bytes.subspan(8);
-    if (count != storage.integer)
-      damaged(path, "storage ", key->string, " has ", count, " elements, its description says ", storage.integer);
-    if (static_cast<uint64_t>(count) > bytes.size() / storage.item_bytes())
-      damaged(path, "storage ", key->string, " is cut off");
-    const size_t size = static_cast<size_t>(count) * storage.item_bytes();
-    if (!storages.emplace(key->string, bytes.first(size)).second)
-      damaged(path, "storage ", key->string, " stands twice");
-    bytes = bytes.subspan(size);
-  }
-  if (!bytes.empty()) damaged(path, bytes.size(), " bytes at the end belong to nothing");
-  for (const auto& [key, storage] : mentioned)
-    if (!storages.contains(key)) damaged(path, "storage ", key, " is missing");
-  return root;
-}
-
-const PickleValue& read_zip(std::span<const std::byte> bytes, PickleValues& values, Storages& storages,
-                            const std::string& path) {
-  const auto entries = read_stored_zip(bytes, path);
-  std::string folder;
-  for (const auto& [name, content] : entries)
-    if (name.ends_with("/data.pkl")) folder = name.substr(0, name.size() - 8);
-  if (folder.empty()) damaged(path, "is a zip archive without data.pkl: no PyTorch checkpoint");
-  if (const auto order = entries.find(folder + "byteorder"); order != entries.end()) {
-    const std::string_view text(reinterpret_cast<const char*>(order->second.data()), order->second.size());
-    if (text != "little") damaged(path, "its byte order is ", text.substr(0, 20), "; only little is read");
-  }
-  auto pickle = entries.at(folder + "data.pkl");
-  const PickleValue& root = read_pickle(pickle, values, bytes.size(), path);
-  if (!pickle.empty()) damaged(path, pickle.size(), " bytes of data.pkl are left over");
-  for (const auto& [key, storage] : mentioned_storages(values, path)) {
-    const auto entry = entries.find(folder + "data/" + key);
-    if (entry == entries.end()) damaged(path, "storage ", key, " is missing");
-    if (static_cast<uint64_t>(storage->integer) != entry->second.size() / storage->item_bytes() ||
-        entry->second.size() % storage->item_bytes() != 0)
-      damaged(path, "storage ", key, " has ", entry->second.size(), " bytes, its description says ", storage->integer,
-              " elements of ", storage->item_bytes());
-    storages.emplace(key, entry->second);
-  }
-  return root;
-}
-
+// A strided tensor of its storage, checked to lie inside it.
 struct View {
   std::vector<int64_t> sizes, strides;
-  int64_t offset;
+  int64_t offset = 0, elements = 1;
 };
 
-// The sizes and strides of a tensor, once they are known to stay inside its storage of `count` elements.
-View checked_view(const PickleValue& tensor, int64_t count, const std::string& name, const std::string& path) {
-  View view{{}, {}, tensor.integer};
+View checked_view(const PickleValue& tensor, const std::string& name, const std::string& path) {
+  const int64_t count = tensor.items[0]->integer;
+  if (tensor.items[1]->items.size() > Shape::kMaxRank)
+    damaged(path, "tensor ", printable(name), " has more than ", Shape::kMaxRank, " dimensions");
+  View view;
+  view.offset = tensor.integer;
   for (const PickleValue* size : tensor.items[1]->items) view.sizes.push_back(size->integer);
   for (const PickleValue* stride : tensor.items[2]->items) view.strides.push_back(stride->integer);
-  if (view.sizes.size() > Shape::kMaxRank)
-    damaged(path, "tensor ", name, " has more than ", Shape::kMaxRank, " dimensions");
-  int64_t elements = 1, last = view.offset;
+  const auto reaches_outside = [&] { damaged(path, "tensor ", printable(name), " reaches outside its storage"); };
   for (size_t i = 0; i < view.sizes.size(); ++i) {
-    const int64_t size = view.sizes[i], stride = view.strides[i];
-    if (size < 0 || stride < 0) damaged(path, "tensor ", name, " has a negative size or stride");
-    if (size != 0 && elements > count / size) damaged(path, "tensor ", name, " has more elements than its storage");
-    elements *= size;
-    // Every step is checked on its own, so nothing can overflow.
-    if (size > 1 && (stride > count || (size - 1) > count / std::max<int64_t>(stride, 1)))
-      damaged(path, "tensor ", name, " reaches outside its storage");
-    last += size > 1 ? (size - 1) * stride : 0;
+    const int64_t size = view.sizes[i];
+    if (size < 0 || view.strides[i] < 0) damaged(path, "tensor ", printable(name), " has a negative size or stride");
+    // No honest tensor has more elements than its storage; a stride of 0 would let it.
+    if (size != 0 && view.elements > count / size && view.elements != 0)
+      damaged(path, "tensor ", printable(name), " has more elements than its storage");
+    view.elements *= size;
   }
-  if (view.offset < 0 || view.offset > count || (elements > 0 && last >= count))
-    damaged(path, "tensor ", name, " reaches outside its storage");
+  if (view.offset < 0 || view.offset > count) reaches_outside();
+  if (view.elements == 0) return view;
+  int64_t last = view.offset;  // of the elements; kept below count, so nothing overflows
+  for (size_t i = 0; i < view.sizes.size(); ++i) {
+    const int64_t steps = view.sizes[i] - 1, stride = view.strides[i];
+    if (steps > 0 && stride > (count - 1 - last) / steps) reaches_outside();
+    last += steps > 0 ? steps * stride : 0;
+  }
+  if (last >= count) reaches_outside();
   return view;
 }
 
-// Copies a strided tensor, elements of `item` bytes, to a dense one.
+// Copies the elements of `item` bytes in row-major order.
 void gather(const View& view, size_t dimension, int64_t offset, size_t item, const std::byte* from, std::byte*& to) {
   if (dimension == view.sizes.size()) {
     std::memcpy(to, from + static_cast<size_t>(offset) * item, item);
@@ -137,19 +67,15 @@ void gather(const View& view, size_t dimension, int64_t offset, size_t item, con
     gather(view, dimension + 1, offset + i * view.strides[dimension], item, from, to);
 }
 
-Tensor make_tensor(const PickleValue& value, const Storages& storages, const std::string& name,
-                   const std::string& path) {
-  const PickleValue& storage = *value.items[0];
-  const View view = checked_view(value, storage.integer, name, path);
-  const Shape shape(view.sizes);
+Tensor make_tensor(const View& view, const PickleValue& storage, std::span<const std::byte> content) {
   const size_t item = storage.item_bytes();
-  std::vector<std::byte> dense(static_cast<size_t>(shape.elements()) * item);
+  std::vector<std::byte> dense(static_cast<size_t>(view.elements) * item);
   std::byte* to = dense.data();
-  gather(view, 0, view.offset, item, storages.at(storage.string).data(), to);
-  Tensor tensor(shape, storage.dtype);
-  if (storage.encoding == PickleValue::Encoding::half)
+  if (view.elements > 0) gather(view, 0, view.offset, item, content.data(), to);
+  Tensor tensor(Shape(view.sizes), storage.dtype);
+  if (storage.encoding == Encoding::half)
     half_to_float(dense, tensor.data<float>());
-  else if (storage.encoding == PickleValue::Encoding::bfloat16)
+  else if (storage.encoding == Encoding::bfloat16)
     bfloat16_to_float(dense, tensor.data<float>());
   else
     tensor.copy_from(dense);
@@ -157,8 +83,9 @@ Tensor make_tensor(const PickleValue& value, const Storages& storages, const std
 }
 
 bool has_tensors(const PickleValue& dict) {
+  if (dict.kind != Kind::dict) return false;
   for (size_t i = 1; i < dict.items.size(); i += 2)
-    if (dict.items[i]->kind == Kind::tensor) return dict.kind == Kind::dict;
+    if (dict.items[i]->kind == Kind::tensor) return true;
   return false;
 }
 
@@ -169,7 +96,45 @@ const PickleValue& find_state_dict(const PickleValue& root, const std::string& p
   damaged(path, "holds no state dict: expected tensors under \"state_dict\" or at the root");
 }
 
-std::string without_module(const std::string& name) { return name.starts_with("module.") ? name.substr(7) : name; }
+std::vector<NamedTensor> read_tensors(const PthParts& parts, const PickleValue& state, size_t file_bytes,
+                                      const std::string& path) {
+  // Tied tensors may share a storage; thousands of views of one would fill the memory.
+  size_t bytes_left = 8 * file_bytes + 65536;
+  std::vector<NamedTensor> tensors;
+  tensors.reserve(state.items.size() / 2);
+  std::set<std::string> names;
+  for (size_t i = 0; i + 1 < state.items.size(); i += 2) {
+    const PickleValue &key = *state.items[i], &value = *state.items[i + 1];
+    if (value.kind != Kind::tensor) continue;
+    if (key.kind != Kind::string) damaged(path, "a tensor whose name is no text");
+    const std::string name = key.string.starts_with("module.") ? key.string.substr(7) : key.string;
+    if (!names.insert(name).second) damaged(path, "tensor ", printable(name), " stands twice");
+    const View view = checked_view(value, name, path);
+    const PickleValue& storage = *value.items[0];
+    const size_t bytes = static_cast<size_t>(view.elements) * size_of(storage.dtype);
+    if (bytes > bytes_left) damaged(path, "tensor ", printable(name), ": the tensors repeat their storages too often");
+    bytes_left -= bytes;
+    tensors.push_back({name, make_tensor(view, storage, parts.storages.at(storage.string))});
+  }
+  return tensors;
+}
+
+std::string shortest_text(double value) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+}
+
+void add_metadata(const PickleValue& root, TensorFile& file) {
+  if (root.kind != Kind::dict) return;
+  for (size_t i = 0; i + 1 < root.items.size(); i += 2) {
+    const PickleValue &key = *root.items[i], &value = *root.items[i + 1];
+    if (key.kind != Kind::string) continue;
+    if (value.kind == Kind::boolean) file.metadata[key.string] = value.integer ? "true" : "false";
+    if (value.kind == Kind::integer) file.metadata[key.string] = std::to_string(value.integer);
+    if (value.kind == Kind::real) file.metadata[key.string] = shortest_text(value.real);
+    if (value.kind == Kind::string) file.metadata[key.string] = value.string;
+  }
+}
 
 }  // namespace
 
@@ -182,28 +147,14 @@ bool looks_like_pth_legacy(std::span<const std::byte> bytes) {
 }
 
 TensorFile parse_pth(std::span<const std::byte> bytes, const std::string& path) {
-  PickleValues values;
-  Storages storages;
-  const PickleValue& root =
-      looks_like_pth_zip(bytes) ? read_zip(bytes, values, storages, path) : read_legacy(bytes, values, storages, path);
-  const PickleValue& state = find_state_dict(root, path);
+  const PthParts parts = looks_like_pth_zip(bytes) ? read_pth_zip(bytes, path) : read_pth_legacy(bytes, path);
+  const PickleValue& state = find_state_dict(*parts.root, path);
   TensorFile file;
-  for (size_t i = 0; i + 1 < state.items.size(); i += 2) {
-    const PickleValue &key = *state.items[i], &value = *state.items[i + 1];
-    if (value.kind != Kind::tensor) continue;
-    if (key.kind != Kind::string) damaged(path, "a tensor whose name is no string");
-    const std::string name = without_module(key.string);
-    if (file.find(name)) damaged(path, "tensor ", name, " stands twice");
-    file.tensors.push_back({name, make_tensor(value, storages, name, path)});
-  }
-  for (size_t i = 0; i + 1 < root.items.size() && root.kind == Kind::dict; i += 2) {
-    const PickleValue &key = *root.items[i], &value = *root.items[i + 1];
-    if (key.kind != Kind::string) continue;
-    if (value.kind == Kind::integer || value.kind == Kind::boolean) file.metadata[key.string] = text(value.integer);
-    if (value.kind == Kind::real) file.metadata[key.string] = text(value.real);
-    if (value.kind == Kind::string) file.metadata[key.string] = value.string;
-  }
+  file.tensors = read_tensors(parts, state, bytes.size(), path);
+  add_metadata(*parts.root, file);
   return file;
 }
+
+TensorFile read_pth(const std::string& path) { return parse_pth(read_file(path), path); }
 
 }  // namespace apotnet

@@ -11,10 +11,14 @@ namespace apotnet {
 /// The state dict of a PyTorch checkpoint (.pth, .pth.tar), read as data: nothing in the file is ever run.
 ///
 /// Both forms are read: the legacy stream (five pickles, then raw storages) and the zip archive of PyTorch 1.6 and
-/// later. The state dict is the root itself or its entry "state_dict", "model_state_dict", "model" or "net"; a leading
-/// "module." of the names is dropped; the root's numbers and strings become metadata; optimizer state is left out.
-/// Strided tensors become dense, half and bfloat16 become f32, bool becomes u8. No allocation exceeds twice the file.
-/// Error(damaged_data) with one line that says what is wrong and where.
+/// later. The state dict is the root's entry "state_dict", "model_state_dict", "model" or "net", or the root itself; a
+/// leading "module." of the names is dropped. Numbers and texts of the root become metadata; optimizer state is left
+/// out. Strided tensors become dense, half and bfloat16 become f32, bool becomes u8.
+///
+/// Error(input_missing); Error(damaged_data) with one line that says what is wrong and where. No single allocation
+/// exceeds twice the file.
+TensorFile read_pth(const std::string& path);
+/// The same for a file in memory; `path` is for the messages.
 TensorFile parse_pth(std::span<const std::byte> bytes, const std::string& path);
 
 /// Whether a file that begins like this is one of the two forms.

@@ -66,11 +66,4 @@ Buffer::~Buffer() {
   }
 }
 
-void release_kept_buffers() {
-  std::lock_guard lock(kept_blocks().mutex);
-  for (auto& [capacity, blocks] : kept_blocks().by_capacity)
-    for (std::byte* block : blocks) ::operator delete(block, kAlignment);
-  kept_blocks().by_capacity.clear();
-}
-
 }  // namespace apotnet

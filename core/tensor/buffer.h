@@ -27,7 +27,4 @@ class Buffer {
   size_t bytes_, capacity_;
 };
 
-/// Gives the kept blocks back to the system.
-void release_kept_buffers();
-
 }  // namespace apotnet

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "tests/data/support.h"
-#include "tests/support/allocation_watch.h"
+#include "tests/support/allocation_record.h"
 #include "tests/support/test_data.h"
 
 using namespace apotnet;
@@ -190,10 +190,10 @@ TEST_CASE("a damaged or missing CIFAR file is one line that says where") {
 TEST_CASE("reading CIFAR asks for no more memory at once than twice its file") {
   ScratchFolder scratch;
   write_file(scratch.path() / "test_batch.bin", records_of(std::vector<std::vector<int>>(64, {1})));
-  largest_allocation = 0;
+  reset_largest_allocation();
   CHECK(read_cifar10(scratch.path(), Split::test)->size() == 64);
-  CHECK(largest_allocation >= 64 * 3072);
-  CHECK(largest_allocation <= 2 * 64 * 3073);
+  CHECK(largest_allocation() >= 64 * 3072);
+  CHECK(largest_allocation() <= 2 * 64 * 3073);
 }
 
 // Nothing here depends on the order of the records: copies of CIFAR-10 differ in it.

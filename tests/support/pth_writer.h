@@ -2,114 +2,153 @@
 
 #include <zlib.h>
 
+#include <bit>
+#include <cstdint>
 #include <cstring>
 #include <string>
-#include <string_view>
 #include <vector>
 
+// Writes PyTorch checkpoints piece by piece, so that tests can get any piece wrong.
 namespace apotnet::test {
 
-/// Little-endian bytes of a number.
-template <typename Number>
-std::string bytes_of(Number number) {
-  std::string result(sizeof number, '\0');
-  std::memcpy(result.data(), &number, sizeof number);
+/// The bytes of a number, lowest first.
+template <typename T>
+std::string raw(T value) {
+  std::string bytes(sizeof value, '\0');
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return bytes;
+}
+
+/// Not operator+: g++ 12 warns of it wrongly after a literal.
+template <typename... Parts>
+std::string join(const Parts&... parts) {
+  std::string result;
+  (result.append(parts), ...);
   return result;
 }
 
-// The pieces of a protocol-2 pickle, written as PyTorch's are.
 namespace pickle {
 
-inline const std::string kProto{"\x80\x02", 2};
-inline const std::string kStop = ".";
-inline std::string unicode(std::string_view s) {
-  return "X" + bytes_of(static_cast<uint32_t>(s.size())) + std::string(s);
+inline std::string text(const std::string& content) {
+  return join("X", raw(static_cast<uint32_t>(content.size())), content);
 }
-inline std::string integer(int32_t value) { return "J" + bytes_of(value); }
+inline std::string integer(int64_t value) {
+  if (value == static_cast<int32_t>(value)) return join("J", raw(static_cast<int32_t>(value)));
+  return join("\x8a\x08", raw(value));
+}
+inline std::string real(double value) { return join("G", raw(__builtin_bswap64(std::bit_cast<uint64_t>(value)))); }
 inline std::string global(const std::string& module, const std::string& name) {
-  return "c" + module + "\n" + name + "\n";
+  return join("c", module, "\n", name, "\n");
 }
-inline std::string tuple(const std::string& items) { return "(" + items + "t"; }
-inline std::string dict(const std::string& items) { return "}(" + items + "u"; }
-inline std::string list(const std::string& items) { return "](" + items + "e"; }
-inline std::string storage(const std::string& key, int32_t count, const std::string& type = "FloatStorage") {
-  return tuple(unicode("storage") + global("torch", type) + unicode(key) + unicode("cpu") + integer(count) + "N") + "Q";
+inline std::string tuple(const std::string& items) { return join("(", items, "t"); }
+inline std::string list(const std::string& items) { return join("](", items, "e"); }
+inline std::string dict(const std::string& keys_and_values) { return join("}(", keys_and_values, "u"); }
+inline std::string integers(const std::vector<int64_t>& values) {
+  std::string items;
+  for (const int64_t value : values) items += integer(value);
+  return tuple(items);
 }
-/// sizes and strides are the items of tuples: integer(2) + integer(3).
-inline std::string tensor(const std::string& storage, int32_t offset, const std::string& sizes,
-                          const std::string& strides) {
+inline std::string ordered_dict(const std::string& keys_and_values = "") {
+  const std::string empty = global("collections", "OrderedDict") + ")R";
+  return keys_and_values.empty() ? empty : empty + "(" + keys_and_values + "u";
+}
+inline std::string storage(const std::string& key, const std::string& type, int64_t count) {
+  return tuple(text("storage") + global("torch", type) + text(key) + text("cpu") + integer(count)) + "Q";
+}
+inline std::string tensor(const std::string& storage, int64_t offset, const std::vector<int64_t>& sizes,
+                          const std::vector<int64_t>& strides) {
   return global("torch._utils", "_rebuild_tensor_v2") +
-         tuple(storage + integer(offset) + tuple(sizes) + tuple(strides) + "\x89" +
-               global("collections", "OrderedDict") + ")R") +
-         "R";
+         tuple(storage + integer(offset) + integers(sizes) + integers(strides) + "\x89" + ordered_dict()) + "R";
 }
-inline std::string document(const std::string& value) { return kProto + value + kStop; }
+inline std::string whole(const std::string& value) { return join("\x80\x02", value, "."); }
 
 }  // namespace pickle
 
-/// A checkpoint of one float tensor "w" [2, 3] in storage "0" of 6 elements, and what a test may damage of it.
-struct PthParts {
-  std::string root = pickle::dict(pickle::unicode("epoch") + pickle::integer(7) + pickle::unicode("state_dict") +
-                                  pickle::dict(pickle::unicode("module.w") + good_tensor()));
-  std::string data = std::string(reinterpret_cast<const char*>(kValues), sizeof kValues);
+struct StorageBytes {
+  std::string key;
+  int64_t count;
+  std::string content;
+};
 
-  // Legacy stream
-  std::string magic = std::string("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 12);
-  std::string protocol = "M\xe9\x03";
-  std::string system = pickle::dict(pickle::unicode("little_endian") + "\x88");
-  std::string keys = pickle::list(pickle::unicode("0"));
-  int64_t count = 6;
-  std::string trailing;
+struct LegacyFile {
+  std::string magic = std::string("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19");
+  std::string protocol = pickle::integer(1001);
+  std::string system = pickle::dict(pickle::text("little_endian") + "\x88");
+  std::string root;
+  std::vector<StorageBytes> storages;
 
-  // Zip
-  std::string folder = "archive/";
-  std::string byteorder = "little";
-  uint16_t method = 0, flags = 0;
-  std::string data_name = "data/0";
-  bool wrong_crc = false;
-
-  static constexpr float kValues[6] = {0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f};
-  static std::string good_tensor() {
-    using namespace pickle;
-    return tensor(storage("0", 6), 0, integer(2) + integer(3), integer(3) + integer(1));
-  }
-  /// The same file with another tensor in place of "w".
-  static PthParts with_tensor(const std::string& tensor) {
-    PthParts parts;
-    parts.root = pickle::dict(pickle::unicode("state_dict") + pickle::dict(pickle::unicode("w") + tensor));
-    return parts;
-  }
-
-  std::string legacy() const {
-    using pickle::document;
-    return document(magic) + document(protocol) + document(system) + document(root) + document(keys) + bytes_of(count) +
-           data + trailing;
-  }
-
-  std::string zip() const {
-    std::string file, directory;
-    uint16_t entries = 0;
-    const auto add = [&](const std::string& name, const std::string& content) {
-      uint32_t crc = static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size()));
-      crc ^= wrong_crc ? 1 : 0;
-      const auto size = static_cast<uint32_t>(content.size());
-      const std::string common = bytes_of(flags) + bytes_of(method) + bytes_of(uint32_t{0}) + bytes_of(crc) +
-                                 bytes_of(size) + bytes_of(size) + bytes_of(static_cast<uint16_t>(name.size())) +
-                                 bytes_of(uint16_t{0});
-      directory += std::string("PK\x01\x02", 4) + bytes_of(uint16_t{0}) + bytes_of(uint16_t{0}) + common +
-                   std::string(10, '\0') + bytes_of(static_cast<uint32_t>(file.size())) + name;
-      file += std::string("PK\x03\x04", 4) + bytes_of(uint16_t{0}) + common + name + content;
-      ++entries;
-    };
-    add(folder + "data.pkl", pickle::document(root));
-    add(folder + "byteorder", byteorder);
-    add(folder + data_name, data);
-    add(folder + "version", "3\n");
-    const auto at = static_cast<uint32_t>(file.size());
-    return file + directory + std::string("PK\x05\x06", 4) + bytes_of(uint32_t{0}) + bytes_of(entries) +
-           bytes_of(entries) + bytes_of(static_cast<uint32_t>(directory.size())) + bytes_of(at) +
-           bytes_of(uint16_t{0}) + trailing;
+  std::string bytes() const {
+    std::string keys, data;
+    for (const StorageBytes& storage : storages) {
+      keys += pickle::text(storage.key);
+      data += raw(storage.count) + storage.content;
+    }
+    return pickle::whole(magic) + pickle::whole(protocol) + pickle::whole(system) + pickle::whole(root) +
+           pickle::whole(pickle::list(keys)) + data;
   }
 };
+
+struct ZipEntry {
+  std::string name, content;
+  uint16_t flags = 0, method = 0;
+  bool descriptor = false;
+  uint32_t crc_error = 0;   ///< added to the right CRC-32
+  uint32_t size_error = 0;  ///< added to both sizes in the directory
+  int32_t position_error = 0;
+  std::string local_name{};  ///< when not the same
+};
+
+struct ZipFile {
+  std::vector<ZipEntry> entries;
+  bool zip64 = false;
+  uint16_t count_error = 0;
+  uint32_t directory_position_error = 0;
+  uint64_t zip64_size_error = 0;
+  std::string between{}, behind{};  ///< before the directory, behind the end
+
+  std::string bytes() const {
+    std::string file, directory;
+    for (const ZipEntry& entry : entries) {
+      const auto crc =
+          entry.crc_error +
+          static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(entry.content.data()), entry.content.size()));
+      const auto position = static_cast<uint32_t>(static_cast<int32_t>(file.size()) + entry.position_error);
+      const auto size = static_cast<uint32_t>(entry.content.size());
+      const auto flags = static_cast<uint16_t>(entry.flags | (entry.descriptor ? 8 : 0));
+      const std::string& local = entry.local_name.empty() ? entry.name : entry.local_name;
+      const std::string kind = raw(flags) + raw(entry.method) + raw(uint32_t{0});
+      const std::string known = raw(crc) + raw(size) + raw(size);
+      file += join("PK\x03\x04") + raw(uint16_t{20}) + kind + (entry.descriptor ? std::string(12, '\0') : known) +
+              raw(static_cast<uint16_t>(local.size())) + raw(uint16_t{0}) + local + entry.content;
+      if (entry.descriptor) file += join("PK\x07\x08") + known;
+      directory += join("PK\x01\x02") + raw(uint16_t{20}) + raw(uint16_t{20}) + kind + raw(crc) +
+                   raw(size + entry.size_error) + raw(size + entry.size_error) +
+                   raw(static_cast<uint16_t>(entry.name.size())) + std::string(12, '\0') + raw(position) + entry.name;
+    }
+    file += between;
+    const uint64_t start = file.size(), count = entries.size() + count_error;
+    const uint64_t position = start + directory_position_error;
+    file += directory;
+    if (zip64) {
+      const uint64_t record = file.size();
+      file += join("PK\x06\x06") + raw(uint64_t{44}) + raw(uint16_t{45}) + raw(uint16_t{45}) + raw(uint64_t{0}) +
+              raw(count) + raw(count) + raw(directory.size() + zip64_size_error) + raw(position);
+      file += join("PK\x06\x07") + raw(uint32_t{0}) + raw(record) + raw(uint32_t{1});
+    }
+    const auto narrow = static_cast<uint16_t>(count);
+    return file + join("PK\x05\x06") + raw(uint32_t{0}) + raw(narrow) + raw(narrow) +
+           raw(static_cast<uint32_t>(directory.size())) + raw(static_cast<uint32_t>(position)) + raw(uint16_t{0}) +
+           behind;
+  }
+};
+
+/// The entries of a checkpoint as PyTorch names them.
+inline ZipFile pth_zip(const std::string& root, const std::vector<StorageBytes>& storages) {
+  ZipFile file;
+  file.entries = {{"archive/data.pkl", pickle::whole(root)}, {"archive/byteorder", "little"}};
+  for (const StorageBytes& storage : storages) file.entries.push_back({"archive/data/" + storage.key, storage.content});
+  file.entries.push_back({"archive/version", "3\n"});
+  return file;
+}
 
 }  // namespace apotnet::test

@@ -27,7 +27,11 @@ std::shared_ptr<const Dataset> open_test_split(const EvalOptions& options, const
   if (spec.name.empty())
     fail(ErrorCategory::usage, options.checkpoint,
          ": does not tell what data it is for; add --data, as in cifar10:DIR");
-  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test);
+  // A checkpoint of ours knows how its generated data were made and where the others lay.
+  const RunConfig run = opened.run.value_or(RunConfig{});
+  const std::string root = spec.name == run.data.name ? run.data.root : "";
+  const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
+  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, root), Split::test, generated);
   return options.limit > 0 ? take_first(dataset, options.limit) : dataset;
 }
 

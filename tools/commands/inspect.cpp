@@ -56,7 +56,7 @@ void print_text(const OpenedModel& opened, const std::vector<LayerReport>& layer
   std::printf("%s, %lld classes, %s %d-bit weights, %d-bit activations, %lld parameters%s\n",
               opened.settings.name.c_str(), static_cast<long long>(opened.settings.classes),
               std::string(name_of(quant.method)).c_str(), quant.weight_bits, quant.activation_bits,
-              static_cast<long long>(parameters), opened.native ? "" : ", not written by apotnet");
+              static_cast<long long>(parameters), opened.run ? "" : ", not written by apotnet");
   if (layers.empty()) return;
   std::printf("\n%-24s %-18s %9s %9s %8s %8s  %s\n", "layer", "weight (O, KH, KW, I)", "w alpha", "x alpha", "clipped",
               "zero", "weights per magnitude");

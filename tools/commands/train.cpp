@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "data/registry.h"
 #include "tools/commands/command.h"
 #include "tools/training/trainer.h"
 
@@ -32,6 +33,7 @@ void print_result(const TrainResult& result, const CommandContext& context) {
 void add_train(CLI::App& app, CommandContext& context) {
   struct Options : TrainOptions {
     std::vector<std::string> overrides;
+    std::string data;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Train the network that a configuration describes");
@@ -47,11 +49,16 @@ void add_train(CLI::App& app, CommandContext& context) {
   command->callback([options, &context] {
     apply_compute_options(context.options);
     options->quiet = context.options.quiet;
+    if (!options->data.empty()) {  // recorded with the run, like any other override
+      const DataSpec spec = parse_data_spec(options->data);
+      options->overrides.push_back("data.name=" + spec.name);
+      options->overrides.push_back(
+          "data.root=" +
+          nlohmann::json(spec.root.string()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    }
     const TrainResult result = Trainer(load_config(options->config_path, options->overrides), *options).run();
-    if (result.signal)
-      context.exit_code = 128 + result.signal;
-    else
-      print_result(result, context);
+    if (result.test.count > 0) print_result(result, context);
+    if (result.signal) context.exit_code = 128 + result.signal;
   });
 }
 

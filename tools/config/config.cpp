@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
+#include "core/quant/level_set.h"
 #include "tools/config/schema.h"
 
 namespace apotnet {
@@ -29,13 +30,21 @@ void merge(JsonNode& target, const JsonNode& patch) {
       target.erase(key);
     else if (JsonNode* present = target.find(key))
       merge(*present, patch.items[i]);
-    else
+    else if (patch.items[i].is(Kind::object)) {
+      JsonNode fresh;  // so that nulls inside are removed too
+      fresh.kind = Kind::object;
+      fresh.origin = patch.items[i].origin;
+      merge(fresh, patch.items[i]);
+      target.set(key, std::move(fresh), patch.key_origins[i]);
+    } else {
       target.set(key, patch.items[i], patch.key_origins[i]);
+    }
   }
 }
 
 JsonNode load_file(const fs::path& path, std::vector<fs::path>& chain) {
-  const fs::path canonical = fs::weakly_canonical(path);
+  std::error_code unknown;  // what cannot be looked at is reported when it is read
+  const fs::path canonical = fs::weakly_canonical(path, unknown);
   const bool repeats = std::ranges::find(chain, canonical) != chain.end();
   chain.push_back(canonical);
   if (repeats) {
@@ -52,7 +61,7 @@ JsonNode load_file(const fs::path& path, std::vector<fs::path>& chain) {
       fail(ErrorCategory::configuration, base->origin, ": error: extends: expected a file name, got ",
            base->describe());
     const fs::path base_path = path.parent_path() / base->string;
-    if (!fs::exists(base_path))
+    if (!fs::exists(base_path, unknown))
       fail(ErrorCategory::configuration, base->origin, ": error: extends: there is no ", base_path.string());
     JsonNode merged = load_file(base_path, chain);
     node.erase("extends");
@@ -241,6 +250,13 @@ class Reader {
       if ((stage.weight_bits == 32) != (stage.activation_bits == 32))
         mistake(origin("weight_bits"), "stages.", i, ".weight_bits: weights of ", stage.weight_bits,
                 " and activations of ", stage.activation_bits, " bits; either both are 32 or both are quantized");
+      for (const auto& [key, bits, levels] : {std::tuple{"weight_bits", stage.weight_bits, &LevelSet::for_weights},
+                                              {"activation_bits", stage.activation_bits, &LevelSet::for_activations}})
+        if (bits != 32 && mistakes_.empty()) try {
+            levels(parse_level_method(run.quant.method), static_cast<int>(bits));
+          } catch (const Error& error) {
+            mistake(origin(node.find(key) ? key : "bits"), "stages.", i, ".", key, ": ", error.what());
+          }
       for (size_t j = 0; j < i; ++j)
         if (run.stages[j].name == stage.name)
           mistake(origin("name"), "stages.", i, ".name: \"", stage.name, "\" is the name of stages.", j, " too");

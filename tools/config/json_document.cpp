@@ -223,7 +223,9 @@ std::string JsonNode::describe() const {
   }
 }
 
-std::string JsonNode::dump() const { return to_json(*this).dump(); }
+std::string JsonNode::dump() const {
+  return to_json(*this).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 JsonNode parse_json(std::string_view text, const std::string& name) {
   const char* furthest = text.data();

@@ -30,7 +30,7 @@ int64_t count_correct(const Tensor& logits, const Tensor& labels, int64_t top) {
 }
 
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
-  if (dataset->classes() > classes)
+  if (dataset->classes() != classes)
     fail(ErrorCategory::configuration, "the data set ", dataset->name(), " has ", dataset->classes(),
          " classes, the model ", classes);
   const auto start = std::chrono::steady_clock::now();

@@ -20,7 +20,7 @@ struct Evaluation {
 };
 
 /// Runs the model in evaluation mode over all of `dataset`; leaves it in the mode it was in.
-/// Error(configuration) when the data have labels that the model has no class for.
+/// Error(configuration) when data and model differ in their number of classes.
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
 
 /// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first

@@ -9,7 +9,8 @@ volatile std::sig_atomic_t arrived = 0;
 
 void remember(int signal) {
   arrived = signal;
-  std::signal(signal, SIG_DFL);
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "tools/training/model_file.h"
 
+#include <cmath>
+#include <string_view>
+
 #include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
@@ -40,7 +43,7 @@ OpenedModel open_native(const std::string& path, const TensorFile& file) {
   for (const StageConfig& stage : run.stages)
     if (stage.name == name && last) {
       const ModelSettings settings = model_settings(run, stage, last->size(0));
-      return {make_model(settings), settings, run.data.name, true, {}};
+      return {make_model(settings), settings, run.data.name, run, {}};
     }
   fail(ErrorCategory::damaged_data, path, ": ",
        last ? "its configuration has no stage \"" + name + "\"" : "fc.weight is missing");
@@ -58,7 +61,23 @@ OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::o
   ModelSettings settings{.name = found.model, .classes = found.classes, .quant = {}};
   settings.quant.variant = found.variant;
   settings.quant.weight_bits = settings.quant.activation_bits = *bits;
-  return {make_model(settings), settings, found.dataset, false, {}};
+  return {make_model(settings), settings, found.dataset, {}, {}};
+}
+
+// A file may be whole and still hold what no training leaves behind.
+void require_usable(Module& model, const std::string& path) {
+  const auto check = [&](const std::string& name, const Tensor& tensor) {
+    if (tensor.dtype() == DType::f32)
+      for (const float value : tensor.data<float>())
+        if (!std::isfinite(value)) fail(ErrorCategory::damaged_data, path, ": tensor ", name, " holds ", value);
+  };
+  for (const auto& parameter : model.parameters()) {
+    check(parameter.name, parameter.variable->value());
+    if (parameter.role != ParameterRole::ordinary && parameter.variable->value().item() <= 0)
+      fail(ErrorCategory::damaged_data, path, ": ", parameter.name, " is ", parameter.variable->value().item(),
+           "; a clipping threshold is positive");
+  }
+  for (const auto& buffer : model.buffers()) check(buffer.name, *buffer.tensor);
 }
 
 }  // namespace
@@ -98,17 +117,21 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
 }
 
 OpenedModel open_model(const std::string& path, std::optional<int> bits) {
-  const TensorFile file = read_checkpoint_file(path);
-  OpenedModel opened =
-      file.metadata.contains("format_version") ? open_native(path, file) : open_foreign(path, file, bits);
+  TensorFile file = read_checkpoint_file(path);
+  for (NamedTensor& entry : file.tensors)
+    if (entry.name.starts_with("module.")) entry.name = entry.name.substr(7);
+  OpenedModel opened;
   try {
+    opened = file.metadata.contains("format_version") ? open_native(path, file) : open_foreign(path, file, bits);
     opened.report = load_state(*opened.model, file);
   } catch (const Error& error) {
+    if (std::string_view(error.what()).starts_with(path)) throw;
     fail(error.category(), path, ": ", error.what());
   }
   if (!opened.report.missing.empty())
     fail(ErrorCategory::damaged_data, path, ": ", opened.report.missing.size(), " tensors of a ", opened.settings.name,
          " are missing, the first is ", opened.report.missing[0]);
+  require_usable(*opened.model, path);
   return opened;
 }
 

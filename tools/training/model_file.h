@@ -32,8 +32,8 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
 struct OpenedModel {
   std::unique_ptr<Model> model;
   ModelSettings settings;
-  std::string dataset;  ///< what it was trained on, as far as the file tells; may be empty
-  bool native = false;  ///< written by apotnet
+  std::string dataset;           ///< what it was trained on, as far as the file tells; may be empty
+  std::optional<RunConfig> run;  ///< of a checkpoint written by apotnet
   LoadReport report;
 };
 

@@ -19,6 +19,10 @@ bool stderr_is_terminal() {
 Progress::Progress(bool quiet)
     : quiet_(quiet), terminal_(stderr_is_terminal()), last_(std::chrono::steady_clock::now()) {}
 
+Progress::~Progress() {
+  if (line_open_) std::fputs("\n", stderr);
+}
+
 void Progress::update(const std::string& epoch_label, int64_t images, int64_t images_per_epoch, double seconds,
                       double loss, double top1) {
   const auto now = std::chrono::steady_clock::now();

@@ -10,6 +10,8 @@ namespace apotnet {
 class Progress {
  public:
   explicit Progress(bool quiet);
+  /// Ends an open line, so that what is printed next stands on its own.
+  ~Progress();
   /// Called after every step; prints only when it is time to.
   void update(const std::string& epoch_label, int64_t images, int64_t images_per_epoch, double seconds, double loss,
               double top1);

@@ -9,17 +9,21 @@ namespace apotnet {
 namespace fs = std::filesystem;
 namespace {
 
-bool holds_a_run(const fs::path& folder) { return fs::exists(folder / "config.json"); }
+// A folder that cannot be looked into is found out when it is written to.
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
 
 fs::path choose(const std::string& wanted, const std::string& config_path) {
   if (!wanted.empty()) {
-    if (holds_a_run(wanted))
+    if (is_there(fs::path(wanted) / "config.json"))
       fail(ErrorCategory::usage, wanted, ": holds a run already; name another folder with --out");
     return wanted;
   }
   const fs::path base = fs::path("runs") / fs::path(config_path).stem();
   fs::path folder = base;
-  for (int number = 2; fs::exists(folder); ++number) folder = base.string() + "-" + std::to_string(number);
+  for (int number = 2; is_there(folder); ++number) folder = base.string() + "-" + std::to_string(number);
   return folder;
 }
 
@@ -30,7 +34,7 @@ RunFolder::RunFolder(const std::string& wanted, const std::string& config_path, 
   std::error_code error;
   fs::create_directories(path_ / "checkpoints", error);
   if (error) fail(ErrorCategory::cannot_write, path_.string(), ": cannot create the run folder: ", error.message());
-  write_file_atomically((path_ / "config.json").string(), std::as_bytes(std::span(config_json)));
+  write_file_atomically((path_ / "config.json").string(), {std::as_bytes(std::span(config_json))});
   metrics_.open(path_ / "metrics.csv");
   metrics_ << "stage,epoch,step,samples_seen,learning_rate,train_loss,train_top1,validation_loss,validation_top1,"
               "seconds,images_per_second\n"

@@ -27,13 +27,27 @@ std::string two_decimals(double value) {
   return digits;
 }
 
-std::shared_ptr<const Dataset> open_split(const RunConfig& run, const TrainOptions& options, Split split,
-                                          int64_t limit) {
-  DataSpec spec{run.data.name, ""};
-  if (!options.data.empty()) spec = parse_data_spec(options.data);
+std::shared_ptr<const Dataset> open_split(const RunConfig& run, Split split, int64_t limit) {
   const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
-  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, run.data.root), split, generated);
+  const auto dataset = open_dataset(run.data.name, resolve_data_root("", run.data.root), split, generated);
   return limit > 0 ? take_first(dataset, limit) : dataset;
+}
+
+// Takes the weights of a checkpoint of the same network; where it has no alphas they stay fresh. Returns how many.
+size_t start_from(Model& model, const std::string& path) {
+  LoadReport report;
+  try {
+    report = load_state(model, read_checkpoint_file(path));
+  } catch (const Error& error) {
+    if (std::string_view(error.what()).starts_with(path)) throw;
+    fail(error.category(), path, ": ", error.what());
+  }
+  for (const auto* names : {&report.missing, &report.unused})
+    for (const std::string& name : *names)
+      if (!name.ends_with("alpha") && !name.starts_with("optimizer."))
+        fail(ErrorCategory::damaged_data, path, ": is of another network: ", name,
+             names == &report.missing ? " is missing" : " has no place in this one");
+  return report.missing.size();
 }
 
 // The alphas of the cifar variant have learning rates of their own; the imagenet variant has one group.
@@ -65,6 +79,21 @@ std::string first_not_finite(Module& model) {
   return "the logits (every parameter is finite)";
 }
 
+[[noreturn]] void fail_diverged(Model& model, const std::string& where, double loss) {
+  fail(ErrorCategory::diverged, "training diverged in ", where, ": the loss is ", loss, ", first non-finite value in ",
+       first_not_finite(model), "; try a lower lr or a warm-up");
+}
+
+// The logits; an error of a layer that can go no further also says at which step.
+Variable forward(Model& model, const Tensor& images, const std::string& where) {
+  try {
+    return model.forward(Variable(images));
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::diverged) throw;
+    fail(ErrorCategory::diverged, "training diverged in ", where, ": ", error.what());
+  }
+}
+
 LoaderOptions loader_options(const RunConfig& run) {
   const auto has = [&](const char* name) {
     return std::ranges::find(run.data.augment, name) != run.data.augment.end();
@@ -90,9 +119,8 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
     : run_(config.run),
       options_(options),
       config_json_(config.json),
-      train_(open_split(run_, options, Split::train, run_.data.train_limit)),
-      test_(open_split(run_, options, Split::test, run_.data.test_limit)),
-      folder_(options.out, options.config_path, config.json),
+      train_(open_split(run_, Split::train, run_.data.train_limit)),
+      test_(open_split(run_, Split::test, run_.data.test_limit)),
       progress_(options.quiet) {
   validation_ = test_;  // the reference's way of choosing the best epoch
   if (run_.data.validation > 0) {
@@ -100,6 +128,10 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
     train_ = parts.train;
     validation_ = parts.validation;
   }
+  if (!options_.init.empty())
+    start_from(*make_model(model_settings(run_, run_.stages.back(), train_->classes())), options_.init);
+  // Last: a run that cannot start leaves no folder behind.
+  folder_ = std::make_unique<RunFolder>(options.out, options.config_path, config.json);
 }
 
 TrainResult Trainer::run() {
@@ -108,33 +140,33 @@ TrainResult Trainer::run() {
   std::string from = options_.init;
   const size_t first_stage = from.empty() ? 0 : run_.stages.size() - 1;
   for (size_t i = first_stage; i < run_.stages.size() && !interrupted(); ++i) {
-    if (i > first_stage) from = folder_.checkpoint(run_.stages[i].init);
+    if (i > first_stage) from = folder_->checkpoint(run_.stages[i].init);
     train_stage(run_.stages[i], from);
   }
-  TrainResult result{.folder = folder_.path().string(),
-                     .checkpoint = folder_.checkpoint("best"),
+  TrainResult result{.folder = folder_->path().string(),
+                     .checkpoint = folder_->checkpoint("best"),
                      .test = {},
                      .epochs = epochs_,
                      .steps = steps_,
                      .seconds = seconds_since(start),
                      .signal = interrupted()};
-  if (result.signal) return result;
+  if (result.signal) {
+    progress_.line(text("interrupted; ", folder_->checkpoint("last"), " is saved; start from it with --init"));
+    return result;
+  }
   const OpenedModel best = open_model(result.checkpoint, {});
   result.test = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
+  result.signal = interrupted();
   return result;
 }
 
-void Trainer::train_stage(const StageConfig& config, const std::string& start_from) {
+void Trainer::train_stage(const StageConfig& config, const std::string& from) {
   std::unique_ptr<Model> model = make_model(model_settings(run_, config, train_->classes()));
   Philox random(static_cast<uint64_t>(run_.seed), RandomStream::weights);
   model->initialize(random);
-  if (!start_from.empty()) {
-    const LoadReport report = load_state(*model, read_checkpoint_file(start_from));
-    for (const std::string& name : report.missing)
-      if (!name.ends_with("alpha"))
-        fail(ErrorCategory::damaged_data, start_from, ": has no ", name, "; it is not a ", run_.model.name);
-    progress_.line(text("starts from ", start_from,
-                        report.missing.empty() ? "" : text("; ", report.missing.size(), " alphas start fresh")));
+  if (!from.empty()) {
+    const size_t fresh = start_from(*model, from);
+    progress_.line(text("starts from ", from, fresh > 0 ? text("; ", fresh, " alphas start fresh") : ""));
   }
   const auto groups = parameter_groups(*model, run_, config);
   Stage stage{.config = config,
@@ -149,11 +181,7 @@ void Trainer::train_stage(const StageConfig& config, const std::string& start_fr
   });
   for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
     const EpochMetrics metrics = train_epoch(stage);
-    if (interrupted()) {
-      save(stage, "last", true);
-      progress_.line(text("interrupted; saved ", folder_.checkpoint("last"), "; start from it with --init"));
-      return;
-    }
+    if (interrupted()) return save(stage, "last", true);
     finish_epoch(stage, metrics);
   }
 }
@@ -168,12 +196,11 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   double loss_sum = 0, factor = 0;
   stage.model->set_training(true);
   while (const auto batch = loader.next()) {
-    const Variable logits = stage.model->forward(Variable(batch->images));
+    const std::string where = text(label, ", step ", position.step + 1);
+    const Variable logits = forward(*stage.model, batch->images, where);
     Variable loss = cross_entropy(logits, batch->labels, stage.config.label_smoothing);
     const double value = loss.value().item();
-    if (!std::isfinite(value))
-      fail(ErrorCategory::diverged, "training diverged in ", label, ", step ", position.step + 1, ": the loss is ",
-           value, ", first non-finite value in ", first_not_finite(*stage.model), "; try a lower lr or a warm-up");
+    if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
     loss.backward();
     factor = stage.schedule.factor(position.epoch, batch->number, steps);
     stage.optimizer.step(factor);
@@ -205,6 +232,9 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   const Evaluation found =
       evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
+  // The loss of a step is computed before its update, so the last update of an epoch shows only here.
+  if (!std::isfinite(found.loss))
+    fail_diverged(*stage.model, text(metrics.stage, " epoch ", metrics.epoch, ", validation"), found.loss);
   metrics.validation_loss = found.loss;
   metrics.validation_top1 = found.top1;
   ++stage.position.epoch;
@@ -213,7 +243,7 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   if (best) stage.position.best_metric = found.top1;
   if (best) save(stage, "best", false);
   save(stage, "last", true);
-  folder_.append(metrics);
+  folder_->append(metrics);
   progress_.line(text(metrics.stage, " epoch ", metrics.epoch, "/", stage.config.epochs, ": loss ",
                       two_decimals(metrics.train_loss), ", train ", two_decimals(metrics.train_top1), " %, ",
                       validation_ == test_ ? "test " : "validation ", two_decimals(metrics.validation_top1), " %",
@@ -221,7 +251,7 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
 }
 
 void Trainer::save(const Stage& stage, const std::string& name, bool keep_former) {
-  save_checkpoint(folder_.checkpoint(name), keep_former ? folder_.checkpoint(name + ".prev") : "", *stage.model,
+  save_checkpoint(folder_->checkpoint(name), keep_former ? folder_->checkpoint(name + ".prev") : "", *stage.model,
                   stage.optimizer, stage.position, run_, config_json_);
 }
 

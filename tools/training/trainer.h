@@ -21,7 +21,6 @@ struct TrainOptions {
   std::string config_path;
   std::string out;   ///< run folder; empty: runs/<config name>
   std::string init;  ///< checkpoint that the last stage starts from, in place of the stages before it
-  std::string data;  ///< data specification; empty: that of the configuration
   bool quiet = false;
 };
 
@@ -31,7 +30,7 @@ struct TrainResult {
   Evaluation test;         ///< of that checkpoint, on the test split
   int64_t epochs = 0, steps = 0;
   double seconds = 0;
-  int signal = 0;  ///< that interrupted the run; then nothing was tested
+  int signal = 0;  ///< that interrupted the run; during training, nothing was tested
 };
 
 /// Runs the stages of a configuration: epochs, learning rates, checkpoints, metrics. One step of it is
@@ -43,7 +42,7 @@ class Trainer {
 
  private:
   struct Stage;  // a stage being trained
-  void train_stage(const StageConfig& stage, const std::string& start_from);
+  void train_stage(const StageConfig& stage, const std::string& from);
   EpochMetrics train_epoch(Stage& stage);
   void finish_epoch(Stage& stage, EpochMetrics metrics);
   void save(const Stage& stage, const std::string& name, bool keep_former);
@@ -52,7 +51,7 @@ class Trainer {
   TrainOptions options_;
   std::string config_json_;
   std::shared_ptr<const Dataset> train_, validation_, test_;
-  RunFolder folder_;
+  std::unique_ptr<RunFolder> folder_;
   Progress progress_;
   int64_t steps_ = 0, epochs_ = 0;
 };

@@ -45,6 +45,6 @@ struct Loops {
 /// The loops for this processor; APOTNET_ISA=generic in the environment forces the portable ones.
 const Loops& loops();
 const Loops& generic_loops();
-const Loops* avx2_loops();  ///< nullptr where the build has none
+const Loops* avx2_loops();  ///< exists on x86-64 only
 
 }  // namespace apotnet

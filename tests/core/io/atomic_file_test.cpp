@@ -5,62 +5,88 @@
 #include <functional>
 
 #include "core/base/error.h"
-#include "tests/support/run_program.h"
+#include "core/io/crc32c.h"
+#include "core/io/printable.h"
+#include "tests/support/files.h"
 
 using namespace apotnet;
-using test::TemporaryFolder;
+using namespace apotnet::test;
 
 namespace {
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(std::string_view content) { return std::as_bytes(std::span(content)); }
 
-int code_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    CHECK(std::string(error.what()).find('\n') == std::string::npos);
-    return error.exit_code();
-  }
-  return 0;
+size_t entries_in(const TemporaryFolder& folder) {
+  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder.path()), {}));
 }
 
-size_t files_in(const std::string& folder) {
-  size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++count;
-  return count;
+ErrorCategory category_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.category();
+  }
+  FAIL("no error");
+  return {};
 }
 
 }  // namespace
 
-TEST_CASE("a file is replaced whole and leaves no temporary file") {
+TEST_CASE("a file is written whole, read whole and nothing else is left") {
   const TemporaryFolder folder;
-  const std::string first = "first", second = "the second";
-  write_file_atomically(folder / "x", bytes_of(first));
-  write_file_atomically(folder / "x", bytes_of(second));
-  CHECK(test::read_text(folder / "x") == second);
-  CHECK(files_in(folder.string()) == 1);
+  const std::string path = folder / "a";
+  write_file_atomically(path, {bytes_of("one "), {}, bytes_of("two")});
+  CHECK(read_text(path) == "one two");
+  write_file_atomically(path, {});
+  CHECK(read_file(path).empty());
+  CHECK(entries_in(folder) == 1);
 }
 
-TEST_CASE("the former file is kept under its name") {
+TEST_CASE("replace_keeping_former keeps what stood there") {
   const TemporaryFolder folder;
-  for (const std::string content : {"one", "two", "three"})
-    write_file_keeping_former(folder / "last", folder / "last.prev", bytes_of(content));
-  CHECK(test::read_text(folder / "last") == "three");
-  CHECK(test::read_text(folder / "last.prev") == "two");
-  CHECK(files_in(folder.string()) == 2);
+  const std::string path = folder / "last", former = folder / "last.prev";
+  for (const char* content : {"1", "2", "3"}) replace_keeping_former(path, former, {bytes_of(content)});
+  CHECK(read_text(path) == "3");
+  CHECK(read_text(former) == "2");
+  CHECK(entries_in(folder) == 2);
+
+  // A crash between the two renames leaves both names on one file.
+  std::filesystem::remove(former);
+  std::filesystem::create_hard_link(path, former);
+  replace_keeping_former(path, former, {bytes_of("4")});
+  CHECK(read_text(path) == "4");
+  CHECK(read_text(former) == "3");
+  CHECK(entries_in(folder) == 2);
 }
 
-TEST_CASE("what cannot be written says so with 74 and changes nothing") {
+TEST_CASE("file errors have their categories and leave no temporary file") {
   const TemporaryFolder folder;
-  const std::string content = "x";
-  CHECK(code_of([&] { write_file_atomically(folder / "no/such/folder", bytes_of(content)); }) == 74);
-  std::filesystem::create_directory(folder / "taken");
-  CHECK(code_of([&] { write_file_atomically(folder / "taken", bytes_of(content)); }) == 74);
-  CHECK(files_in(folder.string()) == 1);
+  CHECK(category_of([&] { read_file(folder / "none"); }) == ErrorCategory::input_missing);
+  CHECK(category_of([&] { read_file(folder.path().string()); }) == ErrorCategory::damaged_data);
+  CHECK(category_of([&] { write_file_atomically(folder / "none/a", {}); }) == ErrorCategory::cannot_write);
+  std::filesystem::create_directories(folder / "taken/inside");
+  CHECK(category_of([&] { write_file_atomically(folder / "taken", {}); }) == ErrorCategory::cannot_write);
+  write_text(folder / "here", "x");
+  CHECK(category_of([&] { replace_keeping_former(folder / "here", folder / "taken", {}); }) ==
+        ErrorCategory::cannot_write);
+  CHECK(read_text(folder / "here") == "x");
+  CHECK(entries_in(folder) == 2);
+  if (std::filesystem::exists("/dev/full"))
+    CHECK(category_of([&] { write_file_atomically("/dev/full/a", {}); }) == ErrorCategory::cannot_write);
 }
 
-TEST_CASE("a missing file is 66, a folder 65") {
-  const TemporaryFolder folder;
-  CHECK(code_of([&] { read_file(folder / "nothing"); }) == 66);
-  CHECK(code_of([&] { read_file(folder.string()); }) == 65);
+TEST_CASE("crc32c of the check string") {
+  CHECK(crc32c(bytes_of("123456789")) == 0xE3069283u);
+  CHECK(crc32c({}) == 0);
+}
+
+TEST_CASE("text of a file is shown on one line, and UTF-8 is told from other bytes") {
+  CHECK(printable("a\nb\x80") == "\"a\\x0ab\\x80\"");
+  CHECK(printable(std::string(100, 'x')).size() == 85);
+  for (const char* good : {"", "plain", "\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", "\xF4\x8F\xBF\xBF"})
+    CHECK(is_utf8(good));
+  for (const char* bad :
+       {"\x80", "\xC3", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xC3x"})
+    CHECK_FALSE(is_utf8(bad));
 }

@@ -1,6 +1,7 @@
 // The program as its users run it: exit codes, one-line messages, JSON on stdout.
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "core/base/build_info.h"
@@ -70,16 +71,17 @@ TEST_CASE("missing and damaged inputs have their exit codes") {
     int exit_code;
     const char* fragment;
   };
-  for (const Row& row : {Row{"eval --bits 3 --checkpoint " + folder / "nothing.pth", 66, "nothing.pth"},
-                         Row{"eval --bits 3 --checkpoint " + folder / "noise.pth", 65, "neither safetensors nor"},
-                         Row{"inspect " + folder.string(), 65, "is not a file"},
-                         Row{"train " + folder / "nothing.json", 66, "nothing.json"},
-                         Row{"convert " + folder / "noise.pth " + folder / "out.safetensors", 65, "noise.pth"},
-                         Row{"train " + config("resnet20_cifar_4bit.json") + " --data cifar10:" + folder.string() +
-                                 " --out " + folder / "r",
-                             66, "cifar-10-binary.tar.gz"},
-                         Row{"eval --device cuda --checkpoint x", 69, "--device cpu"},
-                         Row{tiny_training("/proc/nowhere"), 74, "/proc/nowhere"}}) {
+  for (const Row& row :
+       {Row{"eval --bits 3 --checkpoint " + folder / "nothing.pth", 66, "nothing.pth"},
+        Row{"eval --bits 3 --checkpoint " + folder / "noise.pth", 65, "neither a safetensors file nor"},
+        Row{"inspect " + folder.string(), 65, "is a folder"},
+        Row{"train " + folder / "nothing.json", 66, "nothing.json"},
+        Row{"convert " + folder / "noise.pth " + folder / "out.safetensors", 65, "noise.pth"},
+        Row{"train " + config("resnet20_cifar_4bit.json") + " --data cifar10:" + folder.string() + " --out " +
+                folder / "r",
+            66, "cifar-10-binary.tar.gz"},
+        Row{"eval --device cuda --checkpoint x", 69, "--device cpu"},
+        Row{tiny_training("/proc/nowhere"), 74, "/proc/nowhere"}}) {
     CAPTURE(row.arguments);
     const Finished finished = apotnet_program(row.arguments);
     CHECK(finished.exit_code == row.exit_code);
@@ -104,10 +106,9 @@ TEST_CASE("training writes a run folder, and its checkpoint evaluates to the pri
     CHECK(std::filesystem::exists(folder / "run" + "/" + name));
   CHECK(test::read_text(folder / "run/metrics.csv").starts_with("stage,epoch,step,"));
 
-  // 2,000 test images by default: the count is not stored in a checkpoint, so the accuracy is compared on another set
-  // of options only through the logits of the first images, which do not depend on it.
-  const std::string eval = "eval --checkpoint " + folder / "run/checkpoints/best.safetensors" +
-                           " --data shapes10 --limit 40 --json --logits " + folder / "logits.safetensors";
+  // The checkpoint knows how its 40 test images were drawn.
+  const std::string eval = "eval --checkpoint " + folder / "run/checkpoints/best.safetensors" + " --json --logits " +
+                           folder / "logits.safetensors";
   const Finished evaluated = apotnet_program(eval + " --threads 1");
   REQUIRE(evaluated.exit_code == 0);
   const auto line = nlohmann::json::parse(evaluated.out);
@@ -116,6 +117,8 @@ TEST_CASE("training writes a run folder, and its checkpoint evaluates to the pri
         "device", "threads", "top1", "top5", "loss", "seconds", "images_per_second"})
     CHECK_MESSAGE(line.contains(key), key);
   CHECK(line["count"] == 40);
+  CHECK(line["top1"] == result["test_top1"]);
+  CHECK(line["loss"] == result["test_loss"]);
   CHECK(line["weight_bits"] == 4);
   const TensorFile logits = read_safetensors(folder / "logits.safetensors");
   CHECK(logits.find("logits")->shape() == Shape{40, 10});
@@ -156,7 +159,7 @@ TEST_CASE("a checkpoint of ours starts another run and converts to itself") {
   CHECK(nlohmann::json::parse(inspected.out)["layers"].size() == 20);
 }
 
-TEST_CASE("training that diverges exits with 76, says where, and leaves a checkpoint that loads") {
+TEST_CASE("training that diverges exits with 76, and says where") {
   const TemporaryFolder folder;
   const Finished finished =
       apotnet_program(tiny_training(folder / "run",
@@ -164,7 +167,45 @@ TEST_CASE("training that diverges exits with 76, says where, and leaves a checkp
                                     "--set stages.0.weight_decay=1 --set optimizer.activation_alpha_lr=10"));
   CHECK(finished.exit_code == 76);
   CHECK(finished.one_line());
-  CHECK(finished.error.find("alpha") + finished.error.find("diverged") != 2 * std::string::npos);
+  CHECK(finished.error.find("training diverged in 4bit epoch") != std::string::npos);
+}
+
+TEST_CASE("a run that cannot start leaves no folder, and weights of another network are refused") {
+  const TemporaryFolder folder;
+  CHECK(apotnet_program(tiny_training(folder / "a", "--init " + folder / "nothing")).exit_code == 66);
+  CHECK(apotnet_program(tiny_training(folder / "a", "--set data.validation=500")).exit_code == 78);
+  CHECK(!std::filesystem::exists(folder / "a"));
+  REQUIRE(apotnet_program(tiny_training(folder / "deep", "--set model.name=resnet32")).exit_code == 0);
+  const Finished refused =
+      apotnet_program(tiny_training(folder / "a", "--init " + folder / "deep/checkpoints/last.safetensors"));
+  CHECK(refused.exit_code == 65);
+  CHECK(refused.error.find("of another network") != std::string::npos);
+}
+
+TEST_CASE("a checkpoint whose thresholds no training leaves behind is damaged, and bfloat16 files are read") {
+  const TemporaryFolder folder;
+  REQUIRE(apotnet_program(tiny_training(folder / "a")).exit_code == 0);
+  const TensorFile good = read_safetensors(folder / "a/checkpoints/last.safetensors");
+  TensorFile bad = good;
+  bad.metadata.erase("crc32c");
+  for (NamedTensor& entry : bad.tensors)
+    if (entry.name == "layer1.0.conv1.act_alpha") entry.tensor = Tensor::full(entry.tensor.shape(), DType::f32, -1);
+  write_safetensors(folder / "bad.safetensors", bad);
+  const Finished refused = apotnet_program("eval --checkpoint " + folder / "bad.safetensors");
+  CHECK(refused.exit_code == 65);
+  CHECK(refused.error.find("layer1.0.conv1.act_alpha is -1") != std::string::npos);
+
+  TensorFile half = good;
+  half.metadata.erase("crc32c");
+  for (NamedTensor& entry : half.tensors)
+    if (entry.name == "fc.weight") {  // the upper halves of the floats
+      Tensor short_floats(entry.tensor.shape(), DType::bf16);
+      for (int64_t i = 0; i < entry.tensor.elements(); ++i)
+        std::memcpy(short_floats.raw() + 2 * i, entry.tensor.raw() + 4 * i + 2, 2);
+      entry.tensor = short_floats;
+    }
+  write_safetensors(folder / "half.safetensors", half);
+  CHECK(apotnet_program("eval --checkpoint " + folder / "half.safetensors").exit_code == 0);
 }
 
 TEST_CASE("an interrupt finishes the step, saves and exits with 130") {
