@@ -48,7 +48,7 @@ void write_cifar100(const fs::path& folder) {
 }  // namespace
 
 TEST_CASE("CIFAR-10 planes become pixels, files follow each other, names come from the meta file") {
-  ScratchFolder scratch;
+  TemporaryFolder scratch;
   write_cifar10(scratch.path());
   const auto train = read_cifar10(scratch.path(), Split::train);
   CHECK(train->size() == 15);
@@ -69,7 +69,7 @@ TEST_CASE("CIFAR-10 planes become pixels, files follow each other, names come fr
 }
 
 TEST_CASE("CIFAR-100 uses the fine label and has its names built in") {
-  ScratchFolder scratch;
+  TemporaryFolder scratch;
   write_cifar100(scratch.path() / "cifar-100-binary");  // the archive's own folder is found too
   const auto train = read_cifar100(scratch.path(), Split::train);
   CHECK(train->size() == 3);
@@ -176,7 +176,7 @@ TEST_CASE("a damaged or missing CIFAR file is one line that says where") {
   const auto check_all = [](const std::vector<Damage>& damages, auto write, auto read) {
     for (const Damage& damage : damages) {
       CAPTURE(damage.name);
-      ScratchFolder scratch;
+      TemporaryFolder scratch;
       write(scratch.path());
       CHECK_NOTHROW(read(scratch.path(), Split::train));
       damage.inflict(scratch.path());
@@ -188,7 +188,7 @@ TEST_CASE("a damaged or missing CIFAR file is one line that says where") {
 }
 
 TEST_CASE("reading CIFAR asks for no more memory at once than twice its file") {
-  ScratchFolder scratch;
+  TemporaryFolder scratch;
   write_file(scratch.path() / "test_batch.bin", records_of(std::vector<std::vector<int>>(64, {1})));
   reset_largest_allocation();
   CHECK(read_cifar10(scratch.path(), Split::test)->size() == 64);

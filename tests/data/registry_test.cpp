@@ -31,7 +31,7 @@ class Environment {
 }  // namespace
 
 TEST_CASE("every registered data set is a spec, and opens or says what is missing") {
-  ScratchFolder scratch;
+  TemporaryFolder scratch;
   for (const std::string& name : dataset_names()) {
     CAPTURE(name);
     CHECK(parse_data_spec(name).name == name);
@@ -51,7 +51,7 @@ TEST_CASE("every registered data set is a spec, and opens or says what is missin
 }
 
 TEST_CASE("the data set of a bare folder is told from its files") {
-  ScratchFolder scratch;
+  TemporaryFolder scratch;
   const fs::path ten = scratch.path() / "ten", hundred = scratch.path() / "with:colon", none = scratch.path() / "none";
   write_file(ten / "cifar-10-batches-bin/test_batch.bin", "");
   write_file(hundred / "train.bin", "");

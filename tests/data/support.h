@@ -14,28 +14,9 @@
 #include "core/base/error.h"
 #include "core/base/philox.h"
 #include "data/dataset.h"
+#include "tests/support/files.h"
 
 namespace apotnet::test {
-
-/// An empty folder that is gone after the test.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "apotnet-data-XXXXXX").string();
-    if (!::mkdtemp(name.data())) fail(ErrorCategory::cannot_write, name);
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline void write_file(const std::filesystem::path& file, const std::string& bytes) {
   std::filesystem::create_directories(file.parent_path());
