@@ -42,7 +42,7 @@ std::string other_name(const std::string& name) {
 const NamedTensor* find_in(const TensorFile& file, const std::string& name) {
   for (const std::string& candidate : {name, other_name(name)})
     for (const NamedTensor& entry : file.tensors)
-      if (entry.name == candidate || entry.name == "module." + candidate) return &entry;
+      if (entry.name == candidate) return &entry;
   return nullptr;
 }
 

@@ -19,7 +19,7 @@ std::vector<NamedTensor> state_of(Module& module);
 
 /// Copies the file's tensors into the parameters and buffers of the same name.
 ///
-/// Names may stand behind "module."; an alpha of the weights may be called "X.weight_quant.wgt_alpha" (cifar) or
+/// An alpha of the weights may be called "X.weight_quant.wgt_alpha" (cifar) or
 /// "X.weight_alpha" (imagenet) whatever the model calls it; a scalar may have the shape [] or [1].
 /// Error(damaged_data) with the name and both shapes when a shape differs: then nothing has been changed.
 LoadReport load_state(Module& module, const TensorFile& file);

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "core/base/error.h"
-#include "core/io/atomic_file.h"
 #include "core/io/half.h"
 #include "core/io/printable.h"
 #include "core/io/pth_parts.h"
@@ -154,7 +153,5 @@ TensorFile parse_pth(std::span<const std::byte> bytes, const std::string& path) 
   add_metadata(*parts.root, file);
   return file;
 }
-
-TensorFile read_pth(const std::string& path) { return parse_pth(read_file(path), path); }
 
 }  // namespace apotnet

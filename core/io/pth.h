@@ -15,10 +15,8 @@ namespace apotnet {
 /// leading "module." of the names is dropped. Numbers and texts of the root become metadata; optimizer state is left
 /// out. Strided tensors become dense, half and bfloat16 become f32, bool becomes u8.
 ///
-/// Error(input_missing); Error(damaged_data) with one line that says what is wrong and where. No single allocation
-/// exceeds twice the file.
-TensorFile read_pth(const std::string& path);
-/// The same for a file in memory; `path` is for the messages.
+/// Error(damaged_data) with one line that says what is wrong and where. No single allocation
+/// exceeds twice the file. `path` is for the messages.
 TensorFile parse_pth(std::span<const std::byte> bytes, const std::string& path);
 
 /// Whether a file that begins like this is one of the two forms.

@@ -57,23 +57,20 @@ TEST_CASE("state: is a copy that later training does not change") {
   }
 }
 
-TEST_CASE("state: a saved state loads into another model, in either naming of the alphas and behind module.") {
-  for (const auto variant : {QuantizerVariant::cifar, QuantizerVariant::imagenet})
-    for (const std::string prefix : {"", "module."}) {
-      const auto source = small_model(QuantizerVariant::cifar, 1);
-      TensorFile file = file_of(*source);
-      for (NamedTensor& entry : file.tensors) {
-        if (entry.name.ends_with("alpha")) entry.tensor = Tensor::full({1}, DType::f32, 2.5);
-        entry.name = prefix + entry.name;
-      }
-      const auto target = small_model(variant, 2);
-      const LoadReport report = load_state(*target, file);
-      CHECK(report.missing.empty());
-      CHECK(report.unused.empty());
-      const std::vector<NamedTensor> loaded = state_of(*target);
-      for (size_t i = 0; i < loaded.size(); ++i)
-        CHECK(test::same_bits(loaded[i].tensor, file.tensors[i].tensor.reshaped(loaded[i].tensor.shape())));
-    }
+TEST_CASE("state: a saved state loads into another model, in either naming of the alphas") {
+  for (const auto variant : {QuantizerVariant::cifar, QuantizerVariant::imagenet}) {
+    const auto source = small_model(QuantizerVariant::cifar, 1);
+    TensorFile file = file_of(*source);
+    for (NamedTensor& entry : file.tensors)
+      if (entry.name.ends_with("alpha")) entry.tensor = Tensor::full({1}, DType::f32, 2.5);
+    const auto target = small_model(variant, 2);
+    const LoadReport report = load_state(*target, file);
+    CHECK(report.missing.empty());
+    CHECK(report.unused.empty());
+    const std::vector<NamedTensor> loaded = state_of(*target);
+    for (size_t i = 0; i < loaded.size(); ++i)
+      CHECK(test::same_bits(loaded[i].tensor, file.tensors[i].tensor.reshaped(loaded[i].tensor.shape())));
+  }
 }
 
 TEST_CASE("state: missing and unused names are reported, missing ones keep their values") {

@@ -14,6 +14,7 @@
 #include "models/registry.h"
 #include "optim/sgd.h"
 #include "tools/commands/command.h"
+#include "tools/fixed.h"
 
 namespace apotnet {
 namespace {

@@ -1,7 +1,6 @@
 #include "tools/commands/command.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -37,12 +36,6 @@ int apply_compute_options(const GlobalOptions& options) {
 void print_json(const nlohmann::ordered_json& object) {
   // A NaN becomes null: every line stays valid JSON.
   std::cout << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << std::endl;
-}
-
-std::string fixed(double value, int decimals) {
-  char digits[64];
-  std::snprintf(digits, sizeof digits, "%.*f", decimals, value);
-  return digits;
 }
 
 }  // namespace apotnet

@@ -43,7 +43,5 @@ int apply_compute_options(const GlobalOptions& options);
 
 /// Prints one JSON object as a line on stdout.
 void print_json(const nlohmann::ordered_json& object);
-/// A number with a fixed count of decimals.
-std::string fixed(double value, int decimals);
 
 }  // namespace apotnet

@@ -8,6 +8,7 @@
 #include "core/io/safetensors.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
+#include "tools/fixed.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/model_file.h"
 

@@ -5,6 +5,7 @@
 
 #include "data/registry.h"
 #include "tools/commands/command.h"
+#include "tools/fixed.h"
 #include "tools/training/trainer.h"
 
 namespace apotnet {

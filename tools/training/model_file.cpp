@@ -117,9 +117,7 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
 }
 
 OpenedModel open_model(const std::string& path, std::optional<int> bits) {
-  TensorFile file = read_checkpoint_file(path);
-  for (NamedTensor& entry : file.tensors)
-    if (entry.name.starts_with("module.")) entry.name = entry.name.substr(7);
+  const TensorFile file = read_checkpoint_file(path);
   OpenedModel opened;
   try {
     opened = file.metadata.contains("format_version") ? open_native(path, file) : open_foreign(path, file, bits);

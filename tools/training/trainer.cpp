@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
@@ -12,6 +11,7 @@
 #include "data/registry.h"
 #include "layers/quant_conv2d.h"
 #include "models/registry.h"
+#include "tools/fixed.h"
 #include "tools/training/interrupt.h"
 
 namespace apotnet {
@@ -20,12 +20,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::string two_decimals(double value) {
-  char digits[32];
-  std::snprintf(digits, sizeof digits, "%.2f", value);
-  return digits;
-}
 
 std::shared_ptr<const Dataset> open_split(const RunConfig& run, Split split, int64_t limit) {
   const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
@@ -151,7 +145,9 @@ TrainResult Trainer::run() {
                      .seconds = seconds_since(start),
                      .signal = interrupted()};
   if (result.signal) {
-    progress_.line(text("interrupted; ", folder_->checkpoint("last"), " is saved; start from it with --init"));
+    progress_.line(steps_ == 0
+                       ? "interrupted before the first step"
+                       : text("interrupted; ", folder_->checkpoint("last"), " is saved; start from it with --init"));
     return result;
   }
   const OpenedModel best = open_model(result.checkpoint, {});
@@ -245,8 +241,8 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   save(stage, "last", true);
   folder_->append(metrics);
   progress_.line(text(metrics.stage, " epoch ", metrics.epoch, "/", stage.config.epochs, ": loss ",
-                      two_decimals(metrics.train_loss), ", train ", two_decimals(metrics.train_top1), " %, ",
-                      validation_ == test_ ? "test " : "validation ", two_decimals(metrics.validation_top1), " %",
+                      fixed(metrics.train_loss, 2), ", train ", fixed(metrics.train_top1, 2), " %, ",
+                      validation_ == test_ ? "test " : "validation ", fixed(metrics.validation_top1, 2), " %",
                       best ? " (best)" : "", ", ", static_cast<int64_t>(metrics.images_per_second), " images/s"));
 }
 

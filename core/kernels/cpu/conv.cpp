@@ -53,7 +53,8 @@ struct ImageChunks {
   }
 };
 
-// gw = sum over chunks in their order; x_of(chunk's first image, images) gives the chunk's float input.
+// gw = sum over chunks in their order. x_of(first image, images, scratch) gives the chunk's float input, which it may
+// make in `scratch`.
 template <typename F>
 void backward_weight(const ImageChunks& chunks, const Tensor& gy, F&& x_of, Tensor& gw) {
   std::vector<std::shared_ptr<Buffer>> partial(static_cast<size_t>(chunks.count()));
@@ -62,8 +63,8 @@ void backward_weight(const ImageChunks& chunks, const Tensor& gy, F&& x_of, Tens
     const int64_t first = chunk * chunks.per_chunk, images = chunks.images_of(chunk);
     const OneDnnConvolution& convolution = chunks.convolution(ConvPass::backward_weight, images);
     const auto packed = Buffer::allocate(convolution.packed_bytes(), {});
-    const auto x = x_of(first, images);
-    convolution.run(gys + first * chunks.y_image(), x->data(), packed->data());
+    std::shared_ptr<Buffer> scratch;
+    convolution.run(gys + first * chunks.y_image(), x_of(first, images, scratch), packed->data());
     partial[static_cast<size_t>(chunk)] = Buffer::allocate(gw.bytes(), {});
     convolution.unpack(packed->data(), partial[static_cast<size_t>(chunk)]->data());
   });
@@ -120,14 +121,9 @@ void CpuConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Co
   if (!is_safe_in_onednn(x.shape(), gw.shape(), geometry))
     return ReferenceConv::conv2d_backward_weight(gy, x, geometry, gw);
   const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
-  struct View {
-    const float* pointer;
-    const float* data() const { return pointer; }
-    const View* operator->() const { return this; }
-  };
   const float* xs = x.data<float>().data();
-  backward_weight(
-      chunks, gy, [&](int64_t first, int64_t) { return View{xs + first * chunks.x_image()}; }, gw);
+  const auto x_of = [&](int64_t first, int64_t, std::shared_ptr<Buffer>&) { return xs + first * chunks.x_image(); };
+  backward_weight(chunks, gy, x_of, gw);
 }
 
 void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const {
@@ -154,33 +150,22 @@ void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dG
                   });
 }
 
-void CpuConv::conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, const Conv2dGeometry& geometry,
-                                          Tensor& gx) const {
-  Tensor values(w.shape(), DType::f32);
-  ReferenceQuantize().dequantize(w, values);
-  conv2d_backward_input(gy, values, geometry, gx);
-}
-
 void CpuConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
                                            Tensor& gw) const {
-  if (!x.exact() || !is_safe_in_onednn(x.shape(), gw.shape(), geometry)) {
-    Tensor values(x.shape(), DType::f32);
-    ReferenceQuantize().dequantize(x, values);
-    return conv2d_backward_weight(gy, values, geometry, gw);
-  }
+  if (!x.exact() || !is_safe_in_onednn(x.shape(), gw.shape(), geometry))
+    return ReferenceConv::conv2d_codes_backward_weight(gy, x, geometry, gw);
   const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
   const uint8_t* codes = x.codes.data<uint8_t>().data();
   const float step = x.step.data<float>()[0];
   // Codes become floats a chunk at a time: they never leave the cache.
-  backward_weight(
-      chunks, gy,
-      [&](int64_t first, int64_t images) {
-        const int64_t count = images * chunks.x_image();
-        auto values = Buffer::allocate(static_cast<size_t>(count) * sizeof(float), {});
-        loops().decode(count, codes + first * chunks.x_image(), step, reinterpret_cast<float*>(values->data()));
-        return values;
-      },
-      gw);
+  const auto x_of = [&](int64_t first, int64_t images, std::shared_ptr<Buffer>& scratch) {
+    const int64_t count = images * chunks.x_image();
+    scratch = Buffer::allocate(static_cast<size_t>(count) * sizeof(float), {});
+    auto* values = reinterpret_cast<float*>(scratch->data());
+    loops().decode(count, codes + first * chunks.x_image(), step, values);
+    return values;
+  };
+  backward_weight(chunks, gy, x_of, gw);
 }
 
 }  // namespace apotnet

@@ -373,6 +373,17 @@ TEST_CASE("pth: every truncation is refused, random damage never crashes") {
   }
 }
 
+TEST_CASE("a safetensors state dict loses the prefix module. as a .pth does, and no name may stand twice") {
+  const TemporaryFolder folder;
+  const Tensor one = Tensor::scalar(1, DType::f32);
+  write_safetensors(folder / "a", {{{"module.w", one}, {"module.b", one}}, {}});
+  const TensorFile file = read_checkpoint_file(folder / "a");
+  CHECK(file.tensors[0].name == "w");
+  CHECK(file.tensors[1].name == "b");
+  write_safetensors(folder / "b", {{{"module.w", one}, {"w", one}}, {}});
+  CHECK_THROWS_AS(read_checkpoint_file(folder / "b"), Error);
+}
+
 TEST_CASE("checkpoint files are told by their content") {
   const TemporaryFolder folder;
   const auto read = [&](const std::string& name, const std::string& content) {
