@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/kernels/cpu/isa.h"
+
+namespace apotnet {
+
+/// A convolution of one image of u8 codes with s8 codes, groups 1.
+struct CodesConvShape {
+  int64_t height, width, channels;  // of the input
+  int64_t kernel_h, kernel_w, outputs, stride, padding;
+
+  int64_t output_h() const { return (height + 2 * padding - kernel_h) / stride + 1; }
+  int64_t output_w() const { return (width + 2 * padding - kernel_w) / stride + 1; }
+  /// Sums are kept in blocks of 16 output channels.
+  int64_t padded_outputs() const { return (outputs + 15) / 16 * 16; }
+  int64_t products() const { return output_h() * output_w() * outputs * kernel_h * kernel_w * channels; }
+};
+
+/// How the input image of a convolution lies in memory: u8 [height + 2 padding + 1][width + 2 padding + 1][channels
+/// rounded up to 4], zero outside the image, so that no kernel asks where the border is. The extra row and column are
+/// there for 2x2 tiles of odd-sized images.
+struct CodeFrame {
+  int64_t height, width, channels, padding;
+
+  explicit CodeFrame(const CodesConvShape& s)
+      : height(s.height), width(s.width), channels((s.channels + 3) / 4 * 4), padding(s.padding) {}
+  int64_t row_bytes() const { return (width + 2 * padding + 1) * channels; }
+  /// With 64 bytes that a vector may read past the end.
+  int64_t bytes() const { return (height + 2 * padding + 1) * row_bytes() + 64; }
+  /// Of pixel (y, x) of the image.
+  int64_t offset(int64_t y, int64_t x) const { return (y + padding) * row_bytes() + (x + padding) * channels; }
+  bool operator==(const CodeFrame&) const = default;
+
+  /// Copies a dense image [height][width][image_channels] into a zeroed frame.
+  void fill(const uint8_t* image, int64_t image_channels, uint8_t* frame) const;
+};
+
+/// A convolution made ready for one set of weights: exact integer sums, whatever the kernel.
+class CodesConv {
+ public:
+  explicit CodesConv(const CodesConvShape& shape) : shape_(shape) {}
+  virtual ~CodesConv() = default;
+  CodesConv(const CodesConv&) = delete;
+  CodesConv& operator=(const CodesConv&) = delete;
+
+  const CodesConvShape& shape() const { return shape_; }
+  virtual std::string_view name() const = 0;
+  /// Output rows that a call should have: first_row and rows are multiples of it, but for the last rows of the image.
+  virtual int64_t row_step() const { return 1; }
+  virtual int64_t scratch_bytes() const { return 0; }
+  /// s32 sums [rows][output_w][padded_outputs] of the output rows from `first_row`. `frame` holds the input; `scratch`
+  /// (64-byte aligned) is the caller's, so that one object serves all threads.
+  virtual void sums(const uint8_t* frame, int64_t first_row, int64_t rows, int32_t* sums, std::byte* scratch) const = 0;
+
+ private:
+  CodesConvShape shape_;
+};
+
+/// What a kernel may know of the two operands.
+struct CodesConvOperands {
+  std::span<const int8_t> weights;             ///< [outputs, kernel_h, kernel_w, channels]
+  std::span<const int64_t> activation_levels;  ///< ascending codes that an activation can take, the first 0
+
+  int64_t largest_activation() const { return activation_levels.back(); }
+};
+
+/// A way to compute, in the ordered list of select_conv.cpp. The last one is the plain loop, which takes everything.
+struct CodesConvKernel {
+  std::string name;
+  Isa isa;  ///< the weakest that it runs on
+  std::unique_ptr<CodesConv> (*make)(const CodesConvShape& shape, const CodesConvOperands& operands);  ///< null: not fit
+};
+const std::vector<CodesConvKernel>& codes_conv_kernels();
+
+/// The first kernel of the list that fits shape, operands and selected_isa(), or the one that was forced.
+std::unique_ptr<CodesConv> make_codes_conv(const CodesConvShape& shape, const CodesConvOperands& operands);
+
+/// Makes make_codes_conv take this kernel wherever it fits; "" takes the choice back. Error(usage) for an unknown name.
+void force_codes_conv(const std::string& name);
+
+}  // namespace apotnet
