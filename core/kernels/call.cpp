@@ -37,6 +37,14 @@ std::vector<KernelTime> kernel_times() {
   return times;
 }
 
+namespace {
+thread_local KernelTrace* recording_trace = nullptr;
+}  // namespace
+
+KernelTrace::KernelTrace() : former_(recording_trace) { recording_trace = this; }
+KernelTrace::~KernelTrace() { recording_trace = former_; }
+KernelTrace* KernelTrace::current() { return recording_trace; }
+
 namespace detail {
 
 const Kernels& fast_kernels() { return cpu_kernels(); }

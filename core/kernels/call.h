@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/kernels/kernels.h"
+#include "core/kernels/trace.h"
 
 namespace apotnet {
 
@@ -94,6 +95,8 @@ void call(std::string_view name, void (Family::*kernel)(Parameters...) const, Ar
     detail::call_checked<Family, Parameters...>(name, kernel, std::index_sequence_for<Parameters...>{}, arguments...);
   else
     (detail::fast_kernels().family<Family>().*kernel)(arguments...);
+  if (KernelTrace* trace = KernelTrace::current())
+    trace->record(name, {std::any(std::decay_t<Parameters>(arguments))...});
   if (detail::profiling())
     detail::add_kernel_time(name, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }

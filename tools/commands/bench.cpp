@@ -11,6 +11,7 @@
 #include "core/base/philox.h"
 #include "core/kernels/call.h"
 #include "core/ops/cross_entropy.h"
+#include "deploy/compile.h"
 #include "models/registry.h"
 #include "optim/sgd.h"
 #include "tools/commands/command.h"
@@ -25,6 +26,7 @@ struct BenchOptions {
   int64_t batch = 128;
   double seconds = 5;
   bool profile = false;
+  std::string engine = "integer";
 };
 
 // Images per second of one step after another, sorted.
@@ -97,7 +99,14 @@ void run_bench(const std::string& name, const BenchOptions& options, const Comma
   } else {
     model->set_training(false);
     const NoGrad no_grad;
-    print_rates(name, options, threads, measure(options, [&] { model->forward(Variable(x)); }), context.options.json);
+    if (options.engine == "integer") {
+      const auto network = compile(*model, 32, 32, 3);
+      if (options.profile)
+        for (const std::string& line : network->description()) std::cerr << line << '\n';
+      print_rates(name, options, threads, measure(options, [&] { network->run(x); }), context.options.json);
+    } else {
+      print_rates(name, options, threads, measure(options, [&] { model->forward(Variable(x)); }), context.options.json);
+    }
   }
 }
 
@@ -115,6 +124,9 @@ void add_bench(CLI::App& app, CommandContext& context) {
         ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
     command->add_option("--batch", options->batch, "Images per step")->check(CLI::Range(1, 65536));
     command->add_option("--seconds", options->seconds, "How long to measure")->check(CLI::Range(0.0, 3600.0));
+    if (name == std::string("infer"))
+      command->add_option("--engine", options->engine, "integer (default) or float: evaluation as in training")
+          ->check(CLI::IsMember({"integer", "float"}));
     command->add_flag("--profile", options->profile, "Time per kernel, on stderr");
     add_compute_options(*command, context);
     command->footer("Example: ./apotnet bench " + std::string(name) + " --bits 4 --batch 128 --threads 1 --json");

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
+#include "deploy/compile.h"
 
 namespace apotnet {
 namespace {
@@ -29,13 +30,15 @@ int64_t count_correct(const Tensor& logits, const Tensor& labels, int64_t top) {
   return correct;
 }
 
-Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
+namespace {
+
+// Runs `logits_of` over all of `dataset`.
+template <typename F>
+Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
   if (dataset->classes() != classes)
     fail(ErrorCategory::configuration, "the data set ", dataset->name(), " has ", dataset->classes(),
          " classes, the model ", classes);
   const auto start = std::chrono::steady_clock::now();
-  const bool was_training = model.training();
-  model.set_training(false);
   const NoGrad no_grad;
 
   Evaluation result;
@@ -45,7 +48,7 @@ Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const D
   double loss = 0;
   Loader loader(dataset, {.batch = kBatch, .workers = workers});
   while (const auto batch = loader.next()) {
-    const Tensor logits = model.forward(Variable(batch->images)).value();
+    const Tensor logits = logits_of(batch->images);
     const int64_t count = batch->labels.elements();
     loss += cross_entropy(Variable(logits), batch->labels).value().item() * static_cast<double>(count);
     top1 += count_correct(logits, batch->labels);
@@ -58,9 +61,25 @@ Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const D
   result.top1 = 100 * static_cast<double>(top1) / total;
   result.top5 = 100 * static_cast<double>(top5) / total;
   result.loss = loss / total;
-  model.set_training(was_training);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+}  // namespace
+
+Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
+  const bool was_training = model.training();
+  model.set_training(false);
+  const auto logits_of = [&](const Tensor& images) { return model.forward(Variable(images)).value(); };
+  const Evaluation result = evaluate_with(logits_of, classes, dataset, workers);
+  model.set_training(was_training);
+  return result;
+}
+
+Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset,
+                            int workers) {
+  const auto network = compile(model, dataset->height(), dataset->width(), dataset->channels());
+  return evaluate_with([&](const Tensor& images) { return network->run(images); }, classes, dataset, workers);
 }
 
 }  // namespace apotnet

@@ -23,6 +23,10 @@ struct Evaluation {
 /// Error(configuration) when data and model differ in their number of classes.
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
 
+/// The same by the integer engine (deploy/compile.h): the same logits, bit for bit.
+Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset,
+                            int workers = 1);
+
 /// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first
 /// counts.
 int64_t count_correct(const Tensor& logits, const Tensor& labels, int64_t top = 1);

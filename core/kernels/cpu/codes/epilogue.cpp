@@ -1,0 +1,55 @@
+#include "core/kernels/cpu/codes/epilogue.h"
+
+#include "core/kernels/cpu/isa.h"
+#include "core/quant/projection.h"
+
+namespace apotnet {
+namespace {
+
+void codes_epilogue(const CodesEpilogue& e) {
+  const int64_t count = e.level_count - 1;
+  for (int64_t p = 0; p < e.pixels; ++p)
+    for (int64_t c = 0; c < e.channels; ++c) {
+      const int32_t sum = e.sums[p * e.padded_channels + c];
+      const int32_t* thresholds = e.thresholds + c * count;
+      int64_t reached = 0;
+      while (reached < count && sum >= thresholds[reached]) ++reached;
+      e.codes[p * e.pixel_stride + c] = e.levels[e.rising[c] ? reached : count - reached];
+    }
+}
+
+void values_epilogue(const ValuesEpilogue& e) {
+  for (int64_t p = 0; p < e.pixels; ++p)
+    for (int64_t c = 0; c < e.channels; ++c) {
+      const int64_t i = p * e.padded_channels + c;
+      float value = e.sums ? static_cast<float>(e.sums[i]) * e.step : e.y[i];
+      if (e.scale) value = value * e.scale[c] + e.shift[c];
+      if (e.shortcut) value = value + e.shortcut[p * e.channels + c];
+      if (e.relu) value = value < 0 ? 0 : value;
+      if (e.values) e.values[p * e.channels + c] = value;
+      for (int t = 0; t < e.target_count; ++t) {
+        const QuantizeTarget& target = e.targets[t];
+        const float z = value / target.alpha;
+        const float clamped = z > 0 ? (z < 1 ? z : 1) : 0;
+        target.codes[p * target.pixel_stride + c] =
+            target.table->code[half_steps(clamped, target.table->top / 2, /*ties_to_lower=*/false)];
+      }
+    }
+}
+
+}  // namespace
+
+const Epilogues& generic_epilogues() {
+  static const Epilogues made{codes_epilogue, values_epilogue};
+  return made;
+}
+
+const Epilogues& epilogues() {
+#if defined(__x86_64__)
+  if (selected_isa() == Isa::vnni) return vnni_epilogues();
+  if (selected_isa() == Isa::avx2) return avx2_epilogues();
+#endif
+  return generic_epilogues();
+}
+
+}  // namespace apotnet

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <memory>
+
+#include "core/kernels/trace.h"
+#include "deploy/integer_network.h"
+
+namespace apotnet {
+
+/// Compiles a trace of one evaluation of one image into an integer network.
+///
+/// What does not depend on `input` [1, H, W, C] is a constant of the network and its value stands in the trace: weight
+/// codes need no rule of their own. A convolution of codes takes up the batch norm, addition and ReLU that follow it
+/// and nothing else reads; the quantizers behind them become its outputs. The other kernels stay float calls, so that a
+/// new model of known layers needs no change here.
+/// Error(unavailable), naming the kernel or layer, for what an integer network cannot hold: codes wider than 8 bits,
+/// grouped convolutions of codes, a kernel without a rule.
+std::unique_ptr<IntegerNetwork> lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits);
+
+}  // namespace apotnet
