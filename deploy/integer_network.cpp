@@ -1,10 +1,11 @@
 #include "deploy/integer_network.h"
 
-#include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/kernels/call.h"
 #include "core/tensor/buffer.h"
 
 namespace apotnet {
@@ -34,9 +35,14 @@ std::unique_ptr<NetworkMemory> IntegerNetwork::take_memory() const {
 
 void IntegerNetwork::run_image(const float* image, NetworkMemory& memory, float* logits) const {
   std::memcpy(memory.planes[0].raw(), image, memory.planes[0].bytes());
-  for (const auto& step : plan_.steps)
+  for (const auto& step : plan_.steps) {
+    const auto start = std::chrono::steady_clock::now();
     parallel_ranges(step->rows(), step->rows_per_call(),
                     [&](int64_t row, int64_t end) { step->run(memory, row, end - row); });
+    if (detail::profiling())
+      detail::add_kernel_time(step->description(),
+                              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
   const Tensor& output = memory.planes[plan_.output];
   std::memcpy(logits, output.raw(), output.bytes());
 }

@@ -101,8 +101,6 @@ void run_bench(const std::string& name, const BenchOptions& options, const Comma
     const NoGrad no_grad;
     if (options.engine == "integer") {
       const auto network = compile(*model, 32, 32, 3);
-      if (options.profile)
-        for (const std::string& line : network->description()) std::cerr << line << '\n';
       print_rates(name, options, threads, measure(options, [&] { network->run(x); }), context.options.json);
     } else {
       print_rates(name, options, threads, measure(options, [&] { model->forward(Variable(x)); }), context.options.json);
