@@ -13,7 +13,7 @@ namespace apotnet {
 
 /// The memory of one image on its way through the network: float planes and frames of codes.
 struct NetworkMemory {
-  std::vector<Tensor> planes;                    ///< f32 [1, H, W, C] or [1, C]
+  std::vector<Tensor> planes;                   ///< f32 [1, H, W, C] or [1, C]
   std::vector<std::shared_ptr<Buffer>> frames;  ///< CodeFrame
 };
 
@@ -34,11 +34,11 @@ class NetworkStep {
 class IntegerNetwork {
  public:
   struct Plan {
-    Shape input;                              ///< [1, H, W, C]
-    std::vector<Shape> planes;                ///< the first holds the input image
+    Shape input;                ///< [1, H, W, C]
+    std::vector<Shape> planes;  ///< the first holds the input image
     std::vector<CodeFrame> frames;
     std::vector<std::unique_ptr<NetworkStep>> steps;
-    size_t output = 0;                        ///< the plane with the logits
+    size_t output = 0;  ///< the plane with the logits
   };
   explicit IntegerNetwork(Plan plan) : plan_(std::move(plan)) {}
 

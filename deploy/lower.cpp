@@ -7,7 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/kernels/call.h"
-#include "deploy/steps.h"
+#include "deploy/share_memory.h"
 
 namespace apotnet {
 namespace {
@@ -27,9 +27,9 @@ Value value_of(const std::any& argument) {
 
 // Of kernels whose first tensors are inputs and whose last one, at `output`, is the output.
 Operands operands_of(const TracedCall& call) {
-  static const std::map<std::string, size_t> outputs{
-      {"conv2d", 3}, {"conv2d_codes", 3}, {"batch_norm", 6}, {"relu", 1},   {"add", 2}, {"quantize_activation", 2},
-      {"linear", 3}, {"average_pool", 2}, {"max_pool", 2}};
+  static const std::map<std::string, size_t> outputs{{"conv2d", 3}, {"conv2d_codes", 3}, {"batch_norm", 6},
+                                                     {"relu", 1},   {"add", 2},          {"quantize_activation", 2},
+                                                     {"linear", 3}, {"average_pool", 2}, {"max_pool", 2}};
   const auto found = outputs.find(call.name);
   Operands operands;
   for (size_t i = 0; i < call.arguments.size(); ++i)
@@ -72,22 +72,29 @@ class Lowering {
     plan_.input = input_.shape();
     plane_of(input_.raw(), input_.shape());
     // A step stands where its last kernel stood, so that a shortcut is there when it is added.
-    std::map<std::pair<size_t, int>, std::unique_ptr<NetworkStep>> steps;
+    std::map<std::pair<size_t, int>, StepSettings> steps;
     for (size_t i = 0; i < calls_.size(); ++i) {
       if (!writer_.contains(output_of(i))) continue;
       const std::string& name = calls_[i].name;
       if (name == "conv2d_codes") {
         const Chain chain = follow(i);
-        steps[{chain.end_call, 0}] = codes_conv(calls_[i], chain);
+        steps.emplace(std::pair(chain.end_call, 0), codes_conv(calls_[i], chain));
       } else if (name == "conv2d" || name == "average_pool" || name == "max_pool" || name == "linear") {
         const Chain chain = follow(i);
-        steps[{i, 0}] = kernel_step(i);
+        steps.emplace(std::pair(i, 0), kernel_step(i));
         const bool quantized = std::ranges::any_of(readers_[chain.end], [&](size_t r) { return is_quantizer(r); });
-        if (chain.end_call != i || quantized) steps[{chain.end_call, 1}] = values_of_plane(i, chain);
+        if (chain.end_call != i || quantized) steps.emplace(std::pair(chain.end_call, 1), values_of_plane(i, chain));
       }
     }
-    for (auto& [position, step] : steps) plan_.steps.push_back(std::move(step));
+    if (convolutions_ == 0)
+      fail(ErrorCategory::unavailable,
+           "the network has no quantized convolution: nothing for the integer engine; use "
+           "--engine float");
+    std::vector<StepSettings> ordered;
+    for (auto& [position, step] : steps) ordered.push_back(std::move(step));
     plan_.output = plane_of(logits_.raw(), logits_.shape());
+    share_memory(ordered, plan_);
+    for (StepSettings& step : ordered) plan_.steps.push_back(make_step(std::move(step)));
     return std::make_unique<IntegerNetwork>(std::move(plan_));
   }
 
@@ -191,14 +198,13 @@ class Lowering {
     shift = ask(Tensor::zeros(one.shape(), DType::f32), norm.get<Tensor>(1), norm.get<Tensor>(4));
   }
 
-  std::unique_ptr<NetworkStep> codes_conv(const TracedCall& call, const Chain& chain) {
+  StepSettings codes_conv(const TracedCall& call, const Chain& chain) {
     const auto &x = call.get<Quantized>(0), &w = call.get<Quantized>(1);
     require_narrow(x);
     require_narrow(w);
     const CodesConvShape shape = shape_of(call);
     const std::string layer = text("convolution ", ++convolutions_);
-    std::shared_ptr<const CodesConv> conv =
-        make_codes_conv(shape, {w.codes.data<int8_t>(), x.levels->codes()});
+    std::shared_ptr<const CodesConv> conv = make_codes_conv(shape, {w.codes.data<int8_t>(), x.levels->codes()});
     ValuesStepSettings settings{.layer = layer,
                                 .conv = conv,
                                 .input = frame_of(x.codes.raw(), CodeFrame(shape)),
@@ -206,12 +212,12 @@ class Lowering {
                                 .step = x.step.data<float>()[0] * w.step.data<float>()[0]};
     finish(settings, chain);
     const bool only_codes = !settings.shortcut && !settings.output && settings.targets.size() == 1;
-    if (!only_codes) return make_values_step(std::move(settings));
-    return make_codes_step({.layer = layer,
-                            .conv = conv,
-                            .input = settings.input,
-                            .thresholds = thresholds_of(call, chain, settings),
-                            .target = settings.targets[0]});
+    if (!only_codes) return settings;
+    return CodesStepSettings{.layer = layer,
+                             .conv = conv,
+                             .input = settings.input,
+                             .thresholds = thresholds_of(call, chain, settings),
+                             .target = settings.targets[0]};
   }
 
   // Everything behind the convolution or the plane.
@@ -231,16 +237,19 @@ class Lowering {
     std::vector<SumRange> ranges;
     for (int64_t o = 0; o < outputs; ++o) {
       SumRange range;
-      for (const int8_t code : w.codes.data<int8_t>().subspan(static_cast<size_t>(o * window), static_cast<size_t>(window)))
+      for (const int8_t code :
+           w.codes.data<int8_t>().subspan(static_cast<size_t>(o * window), static_cast<size_t>(window)))
         (code > 0 ? range.highest : range.lowest) += code * static_cast<int32_t>(x.levels->k());
       ranges.push_back(range);
     }
-    const TracedCall& quantizer = calls_[*std::ranges::find_if(readers_[chain.end], [&](size_t r) { return is_quantizer(r); })];
+    const TracedCall& quantizer =
+        calls_[*std::ranges::find_if(readers_[chain.end], [&](size_t r) { return is_quantizer(r); })];
     const auto& out = quantizer.get<Quantized>(2);
     std::vector<Line> lines;
     for (size_t c = 0; c < ranges.size(); ++c) {
       const double factor = static_cast<double>(2 * out.levels->k()) / settings.targets[0].alpha;
-      const double scale = settings.scale.empty() ? 1 : settings.scale[c], shift = settings.scale.empty() ? 0 : settings.shift[c];
+      const double scale = settings.scale.empty() ? 1 : settings.scale[c],
+                   shift = settings.scale.empty() ? 0 : settings.shift[c];
       lines.push_back({settings.step * scale * factor, shift * factor});
     }
     const auto evaluate = [&](const Tensor& y) {
@@ -260,15 +269,17 @@ class Lowering {
       call("quantize_activation", &QuantizeKernels::quantize_activation, value, quantizer.get<Tensor>(1), codes);
       return codes.codes;
     };
-    return find_thresholds(ranges, settings.step, *out.levels, evaluate, lines, settings.conv->shape().padded_outputs());
+    return find_thresholds(ranges, settings.step, *out.levels, evaluate, lines,
+                           settings.conv->shape().padded_outputs());
   }
 
-  std::unique_ptr<NetworkStep> values_of_plane(size_t call, const Chain& chain) {
+  StepSettings values_of_plane(size_t call, const Chain& chain) {
     const Shape& shape = output_tensor(call).shape();
     require(shape.rank() == 4, "a plane to normalise of shape ", shape);
-    ValuesStepSettings settings{.layer = calls_[call].name, .conv = nullptr, .input = plane_of(output_of(call), shape), .shape = shape};
+    ValuesStepSettings settings{
+        .layer = calls_[call].name, .conv = nullptr, .input = plane_of(output_of(call), shape), .shape = shape};
     finish(settings, chain);
-    return make_values_step(std::move(settings));
+    return settings;
   }
 
   const Tensor& output_tensor(size_t call) const {
@@ -279,10 +290,10 @@ class Lowering {
     fail(ErrorCategory::internal, "a traced call of ", calls_[call].name, " without an output");
   }
 
-  std::unique_ptr<NetworkStep> kernel_step(size_t index) {
+  StepSettings kernel_step(size_t index) {
     const TracedCall& call = calls_[index];
     const Tensor &x = call.get<Tensor>(0), &y = output_tensor(index);
-    return make_kernel_step({call.name, plane_of(x.raw(), x.shape()), plane_of(y.raw(), y.shape()), replay(call)});
+    return KernelStepSettings{call.name, plane_of(x.raw(), x.shape()), plane_of(y.raw(), y.shape()), replay(call)};
   }
 
   static std::function<void(const Tensor&, Tensor&)> replay(const TracedCall& traced) {

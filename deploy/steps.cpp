@@ -89,7 +89,9 @@ class ValuesStep : public NetworkStep {
 
   void run(NetworkMemory& memory, int64_t first_row, int64_t rows) const override {
     const int64_t width = s_.shape[2], channels = s_.shape[3];
-    const auto plane = [&](size_t i, int64_t y) { return memory.planes[i].data<float>().data() + y * width * channels; };
+    const auto plane = [&](size_t i, int64_t y) {
+      return memory.planes[i].data<float>().data() + y * width * channels;
+    };
     ValuesEpilogue epilogue{.sums = nullptr,
                             .y = nullptr,
                             .step = s_.step,
@@ -142,17 +144,30 @@ class KernelStep : public NetworkStep {
 
 }  // namespace
 
-std::unique_ptr<NetworkStep> make_codes_step(CodesStepSettings settings) {
-  return std::make_unique<CodesStep>(std::move(settings));
+std::unique_ptr<NetworkStep> make_step(StepSettings settings) {
+  if (auto* codes = std::get_if<CodesStepSettings>(&settings)) return std::make_unique<CodesStep>(std::move(*codes));
+  if (auto* kernel = std::get_if<KernelStepSettings>(&settings))
+    return std::make_unique<KernelStep>(std::move(*kernel));
+  auto& values = std::get<ValuesStepSettings>(settings);
+  require(values.targets.size() <= 2, values.layer, ": values with more than two quantizers");
+  return std::make_unique<ValuesStep>(std::move(values));
 }
 
-std::unique_ptr<NetworkStep> make_values_step(ValuesStepSettings settings) {
-  require(settings.targets.size() <= 2, settings.layer, ": values with more than two quantizers");
-  return std::make_unique<ValuesStep>(std::move(settings));
-}
-
-std::unique_ptr<NetworkStep> make_kernel_step(KernelStepSettings settings) {
-  return std::make_unique<KernelStep>(std::move(settings));
+void for_each_slot(StepSettings& settings, const std::function<void(size_t& plane)>& plane,
+                   const std::function<void(size_t& frame)>& frame) {
+  if (auto* codes = std::get_if<CodesStepSettings>(&settings)) {
+    frame(codes->input);
+    frame(codes->target.frame);
+  } else if (auto* kernel = std::get_if<KernelStepSettings>(&settings)) {
+    plane(kernel->input);
+    plane(kernel->output);
+  } else {
+    auto& values = std::get<ValuesStepSettings>(settings);
+    (values.conv ? frame : plane)(values.input);
+    if (values.shortcut) plane(*values.shortcut);
+    if (values.output) plane(*values.output);
+    for (CodesTarget& target : values.targets) frame(target.frame);
+  }
 }
 
 }  // namespace apotnet

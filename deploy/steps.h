@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <variant>
 
 #include "deploy/integer_network.h"
 
@@ -22,7 +23,6 @@ struct CodesStepSettings {
   Thresholds thresholds;
   CodesTarget target;
 };
-std::unique_ptr<NetworkStep> make_codes_step(CodesStepSettings settings);
 
 /// Float values from the sums of a convolution or from a plane: normalised, added to a shortcut, rectified; stored, and
 /// quantized for up to two readers.
@@ -32,13 +32,12 @@ struct ValuesStepSettings {
   size_t input;                           ///< frame, or plane
   Shape shape;                            ///< [1, H, W, C] of the values
   float step = 1;                         ///< of the sums
-  std::vector<float> scale{}, shift{};        ///< [C] or empty
-  std::optional<size_t> shortcut{};         ///< plane
+  std::vector<float> scale{}, shift{};    ///< [C] or empty
+  std::optional<size_t> shortcut{};       ///< plane
   bool relu = false;
   std::optional<size_t> output{};  ///< plane
   std::vector<CodesTarget> targets{};
 };
-std::unique_ptr<NetworkStep> make_values_step(ValuesStepSettings settings);
 
 /// A float kernel of the contract, called as evaluation called it.
 struct KernelStepSettings {
@@ -46,6 +45,12 @@ struct KernelStepSettings {
   size_t input, output;  ///< planes
   std::function<void(const Tensor& x, Tensor& y)> call;
 };
-std::unique_ptr<NetworkStep> make_kernel_step(KernelStepSettings settings);
+
+using StepSettings = std::variant<CodesStepSettings, ValuesStepSettings, KernelStepSettings>;
+std::unique_ptr<NetworkStep> make_step(StepSettings settings);
+
+/// Calls one of the two for every plane and frame that a step reads or writes.
+void for_each_slot(StepSettings& settings, const std::function<void(size_t& plane)>& plane,
+                   const std::function<void(size_t& frame)>& frame);
 
 }  // namespace apotnet

@@ -26,7 +26,8 @@ std::vector<uint8_t> codes_of(const std::vector<int64_t>& sums, int64_t channels
 std::vector<int64_t> half_steps_of(const LevelSet& levels) {
   std::vector<int64_t> first;
   for (int64_t m = 0; m <= 2 * levels.k(); ++m)
-    if (const int64_t code = levels.code_of_half_step(m); code > 0 && (first.empty() || code > levels.code_of_half_step(m - 1)))
+    if (const int64_t code = levels.code_of_half_step(m);
+        code > 0 && (first.empty() || code > levels.code_of_half_step(m - 1)))
       first.push_back(m);
   return first;
 }

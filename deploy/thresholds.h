@@ -15,10 +15,10 @@ using EvaluateCodes = std::function<Tensor(const Tensor& y)>;
 /// The codes of one layer's channels as sorted integer thresholds (CodesEpilogue).
 struct Thresholds {
   int64_t channels = 0, padded_channels = 0;
-  std::vector<int32_t> values{};       ///< [channels][levels - 1] ascending; INT32_MAX: never reached
-  std::vector<uint8_t> rising{};       ///< [channels]
-  std::vector<uint8_t> levels{};       ///< ascending
-  std::vector<float> factor{}, offset{}; ///< [padded_channels], or empty where no line gives the same codes
+  std::vector<int32_t> values{};          ///< [channels][levels - 1] ascending; INT32_MAX: never reached
+  std::vector<uint8_t> rising{};          ///< [channels]
+  std::vector<uint8_t> levels{};          ///< ascending
+  std::vector<float> factor{}, offset{};  ///< [padded_channels], or empty where no line gives the same codes
 };
 
 /// What the sums of one channel can be.

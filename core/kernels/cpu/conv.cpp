@@ -3,6 +3,7 @@
 
 #include "core/base/parallel.h"
 #include "core/kernels/cpu/cpu.h"
+#include "core/kernels/cpu/few_channels.h"
 #include "core/kernels/cpu/loops.h"
 #include "core/kernels/cpu/onednn.h"
 
@@ -93,6 +94,7 @@ bool float_path_is_exact(const Quantized& x, const Quantized& w) {
 }  // namespace
 
 void CpuConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  if (fits_few_channels(x, w, geometry)) return few_channels_conv2d(x, w, geometry, y);
   if (!is_safe_in_onednn(x.shape(), w.shape(), geometry)) return ReferenceConv::conv2d(x, w, geometry, y);
   const ImageChunks chunks(x.shape(), w.shape(), y.shape(), geometry);
   const float* xs = x.data<float>().data();

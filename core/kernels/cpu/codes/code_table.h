@@ -12,10 +12,10 @@ class LevelSet;
 /// adding 112 - 16 h with saturation sets the top bit, which makes pshufb return 0, for every m beyond table h, so that
 /// table h holds T_h xor T_(h+1) and the xor of all look-ups leaves the right entry.
 struct CodeTable {
-  int32_t top = 0;              ///< 2 K
-  int32_t tables[2] = {0, 0};   ///< of each chain; both 0 where top > 255, which vector code does not take
+  int32_t top = 0;             ///< 2 K
+  int32_t tables[2] = {0, 0};  ///< of each chain; both 0 where top > 255, which vector code does not take
   alignas(64) uint8_t chain[2][8][16] = {};
-  uint8_t code[512] = {};       ///< by m
+  uint8_t code[512] = {};  ///< by m
 };
 
 /// Error(internal) for a set whose activations do not fit u8.

@@ -75,7 +75,8 @@ struct CodesConvOperands {
 struct CodesConvKernel {
   std::string name;
   Isa isa;  ///< the weakest that it runs on
-  std::unique_ptr<CodesConv> (*make)(const CodesConvShape& shape, const CodesConvOperands& operands);  ///< null: not fit
+  std::unique_ptr<CodesConv> (*make)(const CodesConvShape& shape,
+                                     const CodesConvOperands& operands);  ///< null: not fit
 };
 const std::vector<CodesConvKernel>& codes_conv_kernels();
 

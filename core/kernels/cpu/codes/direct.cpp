@@ -35,6 +35,46 @@ class PlainConv : public CodesConv {
   std::vector<int8_t> weights_;
 };
 
+// For processors without a kernel of their own: 16 outputs at a time, in loops that a compiler turns into vector code.
+class PortableConv : public CodesConv {
+ public:
+  PortableConv(const CodesConvShape& s, std::span<const int8_t> ohwi)
+      : CodesConv(s), row_(s.kernel_w * CodeFrame(s).channels), window_(s.kernel_h * row_) {
+    const PackedWeights packed(s, ohwi);
+    weights_.resize(static_cast<size_t>(s.padded_outputs() * window_));  // [outputs / 16][kernel_h][byte of a row][16]
+    for (int64_t o = 0; o < s.padded_outputs(); ++o)
+      for (int64_t i = 0; i < window_; ++i)
+        weights_[static_cast<size_t>((o / 16 * window_ + i) * 16 + o % 16)] =
+            packed.at(o, i / row_, i % row_ / 4, i % 4);
+  }
+  std::string_view name() const override { return "portable"; }
+
+  void sums(const uint8_t* frame, int64_t first_row, int64_t rows, int32_t* sums, std::byte*) const override {
+    const CodesConvShape& s = shape();
+    const CodeFrame layout(s);
+    for (int64_t y = first_row; y < first_row + rows; ++y)
+      for (int64_t x = 0; x < s.output_w(); ++x) {
+        const uint8_t* pixel = frame + layout.offset(y * s.stride - s.padding, x * s.stride - s.padding);
+        for (int64_t block = 0; block < s.padded_outputs() / 16; ++block, sums += 16)
+          sum_window(pixel, layout.row_bytes(), weights_.data() + block * window_ * 16, sums);
+      }
+  }
+
+ private:
+  void sum_window(const uint8_t* pixel, int64_t row_stride, const int16_t* w, int32_t* to) const {
+    int32_t sums[16] = {};
+    for (int64_t i = 0; i < shape().kernel_h; ++i)
+      for (int64_t byte = 0; byte < row_; ++byte, w += 16) {
+        const int16_t x = pixel[i * row_stride + byte];
+        for (int o = 0; o < 16; ++o) sums[o] += int32_t{x} * w[o];
+      }
+    std::memcpy(to, sums, sizeof(sums));
+  }
+
+  int64_t row_, window_;
+  std::vector<int16_t> weights_;
+};
+
 class DirectConv : public CodesConv {
  public:
   DirectConv(std::string_view name, const CodesConvShape& shape, PackedWeights weights, const WideningPlan& plan,
@@ -70,6 +110,10 @@ class DirectConv : public CodesConv {
 
 std::unique_ptr<CodesConv> make_plain(const CodesConvShape& shape, const CodesConvOperands& operands) {
   return std::make_unique<PlainConv>(shape, operands.weights);
+}
+
+std::unique_ptr<CodesConv> make_portable(const CodesConvShape& shape, const CodesConvOperands& operands) {
+  return std::make_unique<PortableConv>(shape, operands.weights);
 }
 
 #if defined(__x86_64__)

@@ -7,15 +7,15 @@ namespace apotnet {
 /// Neighbouring output pixels of one row, all outputs, as the direct kernels see them. Plain data: the files compiled
 /// for one instruction set share nothing else with the rest.
 struct DirectStrip {
-  const uint8_t* input;    ///< first byte of the first pixel's window
-  int64_t pixel_stride;    ///< bytes from one pixel's window to the next
-  int64_t row_stride;      ///< bytes from one row of a window to the next
-  int64_t pixels;          ///< how many
-  const int8_t* weights;   ///< PackedWeights
+  const uint8_t* input;   ///< first byte of the first pixel's window
+  int64_t pixel_stride;   ///< bytes from one pixel's window to the next
+  int64_t row_stride;     ///< bytes from one row of a window to the next
+  int64_t pixels;         ///< how many
+  const int8_t* weights;  ///< PackedWeights
   int64_t output_blocks, kernel_h, groups;
-  bool whole_window;       ///< WideningPlan: 16-bit sums hold a whole window,
-  int64_t widening_groups; ///< or so many groups of a row
-  int32_t* sums;           ///< [pixels][16 * output_blocks]
+  bool whole_window;        ///< WideningPlan: 16-bit sums hold a whole window,
+  int64_t widening_groups;  ///< or so many groups of a row
+  int32_t* sums;            ///< [pixels][16 * output_blocks]
 };
 
 // Direct convolution by u8 x s8 products, four input channels and 16 outputs at a time (the packed order makes one step

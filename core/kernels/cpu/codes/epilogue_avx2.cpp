@@ -58,7 +58,8 @@ void values_epilogue(const ValuesEpilogue& e) {
         const int64_t at = p * e.padded_channels + c + 8 * i, dense = p * e.channels + c + 8 * i;
         __m256 v = e.sums ? _mm256_mul_ps(load_sums(e.sums + at), step) : _mm256_loadu_ps(e.y + at);
         if (e.scale)
-          v = _mm256_add_ps(_mm256_mul_ps(v, _mm256_loadu_ps(e.scale + c + 8 * i)), _mm256_loadu_ps(e.shift + c + 8 * i));
+          v = _mm256_add_ps(_mm256_mul_ps(v, _mm256_loadu_ps(e.scale + c + 8 * i)),
+                            _mm256_loadu_ps(e.shift + c + 8 * i));
         if (e.shortcut) v = _mm256_add_ps(v, _mm256_loadu_ps(e.shortcut + dense));
         if (e.relu) v = _mm256_max_ps(zero, v);  // the second operand where they are equal or one is NaN
         if (e.values) _mm256_storeu_ps(e.values + dense, v);
@@ -66,8 +67,7 @@ void values_epilogue(const ValuesEpilogue& e) {
       }
       for (int t = 0; t < e.target_count; ++t) {
         const QuantizeTarget& target = e.targets[t];
-        const __m256 alpha = _mm256_set1_ps(target.alpha),
-                     top = _mm256_set1_ps(static_cast<float>(target.table->top));
+        const __m256 alpha = _mm256_set1_ps(target.alpha), top = _mm256_set1_ps(static_cast<float>(target.table->top));
         __m256i m[2];
         for (int i = 0; i < 2; ++i) {
           const __m256 z = _mm256_max_ps(_mm256_div_ps(value[i], alpha), zero);

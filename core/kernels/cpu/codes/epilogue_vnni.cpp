@@ -75,7 +75,7 @@ void codes_epilogue(const CodesEpilogue& given) {
   if (!e.factor || e.channels % 16 != 0 || !dense || e.pixels * e.channels < 64 || e.table->tables[0] == 0)
     return avx2_epilogues().codes(e);
   with_look(*e.table, [&](const auto& look) {
-    for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t (&channel)[4]) {
+    for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
       __m512i m[4];
       for (int i = 0; i < 4; ++i) {
         const __m512 sums = _mm512_cvtepi32_ps(_mm512_loadu_si512(e.sums + first + 16 * i));
@@ -94,8 +94,8 @@ inline void values_of_64(const ValuesEpilogue& e, int64_t first, const int64_t (
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const int64_t at = first + 16 * i;
-    __m512 v = Sums ? _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(e.sums + at)), step)
-                    : _mm512_loadu_ps(e.y + at);
+    __m512 v =
+        Sums ? _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(e.sums + at)), step) : _mm512_loadu_ps(e.y + at);
     v = _mm512_add_ps(_mm512_mul_ps(v, _mm512_loadu_ps(e.scale + channel[i])), _mm512_loadu_ps(e.shift + channel[i]));
     if (Shortcut) v = _mm512_add_ps(v, _mm512_loadu_ps(e.shortcut + at));
     value[i] = _mm512_max_ps(floor, v);  // the second operand where they are equal or one is NaN
@@ -118,12 +118,12 @@ template <bool Sums, bool Shortcut>
 void values_epilogue(const ValuesEpilogue& given) {
   const ValuesEpilogue e = given;
   if (e.target_count == 0)
-    return for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t (&channel)[4]) {
+    return for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
       __m512 value[4];
       values_of_64<Sums, Shortcut>(e, first, channel, value);
     });
   with_look(*e.targets[0].table, [&](const auto& look) {
-    for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t (&channel)[4]) {
+    for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
       __m512 value[4];
       values_of_64<Sums, Shortcut>(e, first, channel, value);
       for (int t = 0; t < e.target_count; ++t) quantize_64(e.targets[t], look, first, value);

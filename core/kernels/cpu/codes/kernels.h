@@ -6,6 +6,7 @@ namespace apotnet {
 
 // The makers in the list of select_conv.cpp; each returns null where its kernel does not fit.
 std::unique_ptr<CodesConv> make_plain(const CodesConvShape& shape, const CodesConvOperands& operands);
+std::unique_ptr<CodesConv> make_portable(const CodesConvShape& shape, const CodesConvOperands& operands);
 std::unique_ptr<CodesConv> make_direct_avx2(const CodesConvShape& shape, const CodesConvOperands& operands);
 std::unique_ptr<CodesConv> make_direct_vnni(const CodesConvShape& shape, const CodesConvOperands& operands);
 

@@ -12,14 +12,12 @@ std::string forced;
 }  // namespace
 
 const std::vector<CodesConvKernel>& codes_conv_kernels() {
-  static const std::vector<CodesConvKernel> kernels{
+  static const std::vector<CodesConvKernel> kernels {
 #if defined(__x86_64__)
-      {"winograd-vnni", Isa::vnni, make_winograd_vnni},
-      {"direct-vnni", Isa::vnni, make_direct_vnni},
-      {"winograd16", Isa::avx2, make_winograd_avx2},
-      {"direct16", Isa::avx2, make_direct_avx2},
+    {"winograd-vnni", Isa::vnni, make_winograd_vnni}, {"direct-vnni", Isa::vnni, make_direct_vnni},
+        {"winograd16", Isa::avx2, make_winograd_avx2}, {"direct16", Isa::avx2, make_direct_avx2},
 #endif
-      {"plain", Isa::generic, make_plain},
+        {"portable", Isa::generic, make_portable}, {"plain", Isa::generic, make_plain},
   };
   return kernels;
 }
@@ -35,7 +33,8 @@ std::unique_ptr<CodesConv> make_codes_conv(const CodesConvShape& shape, const Co
 void force_codes_conv(const std::string& name) {
   std::string known;
   for (const CodesConvKernel& kernel : codes_conv_kernels()) known += (known.empty() ? "" : ", ") + kernel.name;
-  if (!name.empty() && std::ranges::find(codes_conv_kernels(), name, &CodesConvKernel::name) == codes_conv_kernels().end())
+  if (!name.empty() &&
+      std::ranges::find(codes_conv_kernels(), name, &CodesConvKernel::name) == codes_conv_kernels().end())
     fail(ErrorCategory::usage, "no convolution kernel is called ", name, "; known are ", known);
   forced = name;
 }

@@ -104,7 +104,8 @@ bool fits(const CodesConvShape& s, const CodesConvOperands& operands) {
   if (4 * operands.largest_activation() > 255) return false;
   for (int64_t o = 0; o < s.outputs; ++o)
     for (int64_t i = 0; i < s.channels; ++i)
-      for (const auto& row : transform_weights(operands.weights.data() + o * 9 * s.channels + i, 3 * s.channels, s.channels))
+      for (const auto& row :
+           transform_weights(operands.weights.data() + o * 9 * s.channels + i, 3 * s.channels, s.channels))
         for (const int64_t value : row)
           if (value < -128 || value > 127) return false;
   return true;

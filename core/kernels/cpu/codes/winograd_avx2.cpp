@@ -39,8 +39,7 @@ inline void multiply(const uint8_t* input, int64_t channels, const int8_t* weigh
 #pragma GCC unroll 4
   for (int t = 0; t < kTiles; ++t)
 #pragma GCC unroll 2
-    for (int b = 0; b < B; ++b)
-      _mm256_store_si256(reinterpret_cast<__m256i*>(products + (t * B + b) * 16), sums[t][b]);
+    for (int b = 0; b < B; ++b) _mm256_store_si256(reinterpret_cast<__m256i*>(products + (t * B + b) * 16), sums[t][b]);
 }
 
 // A^T M A / 4 of one tile and 16 outputs; m[position] lie `pitch` values apart.

@@ -21,7 +21,8 @@ inline void transform_rows(const uint8_t* input, int64_t row_stride, int64_t len
   const int64_t pitch = rounded_up(length, 32);
   for (int64_t i = 0; i < length; i += 32) {
     const auto d0 = load_bytes<Bytes32>(input + i), d1 = load_bytes<Bytes32>(input + row_stride + i),
-               d2 = load_bytes<Bytes32>(input + 2 * row_stride + i), d3 = load_bytes<Bytes32>(input + 3 * row_stride + i);
+               d2 = load_bytes<Bytes32>(input + 2 * row_stride + i),
+               d3 = load_bytes<Bytes32>(input + 3 * row_stride + i);
     store_bytes(combined + i, d0 - d2);
     store_bytes(combined + pitch + i, d1 + d2);
     store_bytes(combined + 2 * pitch + i, d2 - d1);

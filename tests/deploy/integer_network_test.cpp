@@ -1,0 +1,102 @@
+#include "deploy/integer_network.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "core/base/parallel.h"
+#include "deploy/compile.h"
+#include "models/registry.h"
+
+using namespace apotnet;
+
+namespace {
+
+// A network with random weights and batch norms that make use of all levels, some of them upside down.
+std::unique_ptr<Model> random_model(const std::string& name, LevelMethod method, int bits, uint64_t seed) {
+  ModelSettings settings{.name = name, .classes = 10, .quant = {}};
+  settings.quant.method = method;
+  settings.quant.weight_bits = settings.quant.activation_bits = bits;
+  auto model = make_model(settings);
+  Philox weights(seed, RandomStream::weights);
+  model->initialize(weights);
+  std::mt19937 random(static_cast<uint32_t>(seed));
+  std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
+  for (const auto& parameter : model->parameters())
+    if (parameter.name.ends_with(".bias") || parameter.name.find("bn") != std::string::npos)
+      for (float& value : parameter.variable->mutable_value().data<float>())
+        value = parameter.name.ends_with(".bias") ? uniform(random) - 0.8f
+                                                  : (random() % 4 == 0 ? -1.0f : 1.0f) * uniform(random);
+  for (const auto& buffer : model->buffers())
+    if (buffer.name.ends_with("running_mean") || buffer.name.ends_with("running_var"))
+      for (float& value : buffer.tensor->data<float>())
+        value = buffer.name.ends_with("mean") ? 0.3f * (uniform(random) - 1) : uniform(random);
+  for (const auto& parameter : model->parameters())
+    if (parameter.name.ends_with("act_alpha")) parameter.variable->mutable_value().fill(1.0 + uniform(random));
+  return model;
+}
+
+Tensor random_images(int64_t count) {
+  Tensor images({count, 32, 32, 3}, DType::f32);
+  Philox random(5, RandomStream::bench);
+  for (float& value : images.data<float>()) value = static_cast<float>(random.normal());
+  return images;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::equal(a.raw(), a.raw() + a.bytes(), b.raw());
+}
+
+Tensor evaluate(Model& model, const Tensor& images) {
+  const NoGrad no_grad;
+  model.set_training(false);
+  return model.forward(Variable(images)).value();
+}
+
+}  // namespace
+
+TEST_CASE("the integer network gives evaluation's logits, all bits, for every level set of up to 8 bits") {
+  const Tensor images = random_images(5);
+  uint64_t seed = 1;
+  for (const LevelMethod method : {LevelMethod::apot, LevelMethod::uniform, LevelMethod::pot})
+    for (const int bits : {2, 3, 4, 5, 8}) {
+      if ((method == LevelMethod::apot && bits > 5) || (method == LevelMethod::pot && bits > 3)) continue;
+      INFO(name_of(method), " ", bits, " bits");
+      const auto model = random_model("resnet20", method, bits, ++seed);
+      const Tensor wanted = evaluate(*model, images);
+      const auto network = compile(*model, 32, 32, 3);
+      for (const int threads : {1, 2}) {
+        set_thread_count(threads);
+        CHECK(same_bits(network->run(images), wanted));
+        Tensor one({1, 32, 32, 3}, DType::f32);
+        std::ranges::copy(images.data<float>().last(one.data<float>().size()), one.data<float>().begin());
+        CHECK(std::ranges::equal(network->run(one).data<float>(), wanted.data<float>().last(10)));
+      }
+      set_thread_count(1);
+      // Not all alike: the network does something.
+      CHECK(wanted.data<float>()[0] != wanted.data<float>()[10]);
+    }
+}
+
+TEST_CASE("the integer network of a deeper ResNet, and of one with 100 classes' shortcuts") {
+  const Tensor images = random_images(2);
+  const auto model = random_model("resnet32", LevelMethod::apot, 4, 77);
+  CHECK(same_bits(compile(*model, 32, 32, 3)->run(images), evaluate(*model, images)));
+}
+
+TEST_CASE("what an integer network cannot hold is refused by name") {
+  const auto wide = random_model("resnet20", LevelMethod::pot, 5, 3);
+  CHECK_THROWS_WITH(compile(*wide, 32, 32, 3), doctest::Contains("codes of 8 bits"));
+  const auto plain = random_model("resnet20", LevelMethod::apot, 32, 3);
+  CHECK_THROWS_WITH(compile(*plain, 32, 32, 3), doctest::Contains("no quantized convolution"));
+}
+
+TEST_CASE("an integer network says what it does, step by step, and refuses images of another size") {
+  const auto model = random_model("resnet20", LevelMethod::apot, 4, 9);
+  const auto network = compile(*model, 32, 32, 3);
+  const auto lines = network->description();
+  CHECK(lines.size() == 24);  // 20 convolutions of codes, the first one and its values, pooling, linear
+  CHECK(lines[2].starts_with("convolution 1: 3x3 16 -> 16 by "));
+  CHECK_THROWS_WITH(network->run(Tensor({1, 16, 16, 3}, DType::f32)), doctest::Contains("made for [1, 32, 32, 3]"));
+}
