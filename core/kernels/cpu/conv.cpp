@@ -2,6 +2,8 @@
 #include <cstring>
 
 #include "core/base/parallel.h"
+#include "core/kernels/cpu/codes/codes_conv.h"
+#include "core/kernels/cpu/codes/epilogue.h"
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/few_channels.h"
 #include "core/kernels/cpu/loops.h"
@@ -81,6 +83,48 @@ bool is_safe_in_onednn(const Shape& x, const Shape& w, const Conv2dGeometry& geo
   return geometry.stride == 1 || w[1] * w[2] > 1 || x[3] / geometry.groups >= 8;
 }
 
+// The own kernel for these codes; null where only the portable ones would fit.
+std::unique_ptr<CodesConv> own_kernel(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) {
+  if (!x.exact() || !w.exact() || geometry.groups != 1) return nullptr;
+  const Shape &xs = x.shape(), &ws = w.shape();
+  auto conv = make_codes_conv({xs[1], xs[2], xs[3], ws[1], ws[2], ws[0], geometry.stride, geometry.padding},
+                              {w.codes.data<int8_t>(), x.levels->codes()});
+  return conv->isa() == Isa::generic ? nullptr : std::move(conv);
+}
+
+// y = float(sums) * step, one image after the other.
+void convolve_codes(const CodesConv& conv, const Tensor& codes, float step, Tensor& y) {
+  const CodesConvShape& s = conv.shape();
+  const CodeFrame layout(s);
+  const int64_t row = s.output_w() * s.padded_outputs(), image_size = s.height * s.width * s.channels;
+  const int64_t rows = std::max<int64_t>(1, 2048 / (row * conv.row_step())) * conv.row_step();  // 8 KB of sums
+  parallel_for(y.size(0), [&](int64_t image) {
+    const auto frame = Buffer::allocate(static_cast<size_t>(layout.bytes()), {});
+    const auto sums = Buffer::allocate(static_cast<size_t>(rows * row) * sizeof(int32_t), {});
+    const auto scratch = Buffer::allocate(static_cast<size_t>(conv.scratch_bytes()), {});
+    auto* framed = reinterpret_cast<uint8_t*>(frame->data());
+    std::memset(framed, 0, frame->bytes());
+    layout.fill(codes.data<uint8_t>().data() + image * image_size, s.channels, framed);
+    for (int64_t first = 0; first < s.output_h(); first += rows) {
+      const int64_t count = std::min(rows, s.output_h() - first);
+      conv.sums(framed, first, count, reinterpret_cast<int32_t*>(sums->data()), scratch->data());
+      epilogues().values({.sums = reinterpret_cast<const int32_t*>(sums->data()),
+                          .y = nullptr,
+                          .step = step,
+                          .pixels = count * s.output_w(),
+                          .channels = s.outputs,
+                          .padded_channels = s.padded_outputs(),
+                          .scale = nullptr,
+                          .shift = nullptr,
+                          .shortcut = nullptr,
+                          .relu = false,
+                          .values = y.data<float>().data() + (image * s.output_h() + first) * s.output_w() * s.outputs,
+                          .targets = {},
+                          .target_count = 0});
+    }
+  });
+}
+
 // Whether u8 x s8 products go through without saturating: always with VNNI, else when every pair of them fits 16 bits.
 bool integer_path_is_exact(const Quantized& x, const Quantized& w) {
   return has_vnni() || 2 * x.levels->k() * w.levels->k() <= 32767;
@@ -129,6 +173,8 @@ void CpuConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Co
 }
 
 void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  if (const auto conv = own_kernel(x, w, geometry))
+    return convolve_codes(*conv, x.codes, x.step.data<float>()[0] * w.step.data<float>()[0], y);
   const bool integers = x.exact() && w.exact();
   if (integers && !integer_path_is_exact(x, w) && !float_path_is_exact(x, w))
     return ReferenceConv::conv2d_codes(x, w, geometry, y);

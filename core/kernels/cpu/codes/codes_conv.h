@@ -45,12 +45,13 @@ struct CodeFrame {
 /// A convolution made ready for one set of weights: exact integer sums, whatever the kernel.
 class CodesConv {
  public:
-  explicit CodesConv(const CodesConvShape& shape) : shape_(shape) {}
+  CodesConv(const CodesConvShape& shape, Isa isa) : shape_(shape), isa_(isa) {}
   virtual ~CodesConv() = default;
   CodesConv(const CodesConv&) = delete;
   CodesConv& operator=(const CodesConv&) = delete;
 
   const CodesConvShape& shape() const { return shape_; }
+  Isa isa() const { return isa_; }
   virtual std::string_view name() const = 0;
   /// Output rows that a call should have: first_row and rows are multiples of it, but for the last rows of the image.
   virtual int64_t row_step() const { return 1; }
@@ -61,6 +62,7 @@ class CodesConv {
 
  private:
   CodesConvShape shape_;
+  Isa isa_;
 };
 
 /// What a kernel may know of the two operands.

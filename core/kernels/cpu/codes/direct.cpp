@@ -12,7 +12,7 @@ namespace {
 class PlainConv : public CodesConv {
  public:
   PlainConv(const CodesConvShape& shape, std::span<const int8_t> ohwi)
-      : CodesConv(shape), weights_(ohwi.begin(), ohwi.end()) {}
+      : CodesConv(shape, Isa::generic), weights_(ohwi.begin(), ohwi.end()) {}
   std::string_view name() const override { return "plain"; }
 
   void sums(const uint8_t* frame, int64_t first_row, int64_t rows, int32_t* sums, std::byte*) const override {
@@ -39,7 +39,7 @@ class PlainConv : public CodesConv {
 class PortableConv : public CodesConv {
  public:
   PortableConv(const CodesConvShape& s, std::span<const int8_t> ohwi)
-      : CodesConv(s), row_(s.kernel_w * CodeFrame(s).channels), window_(s.kernel_h * row_) {
+      : CodesConv(s, Isa::generic), row_(s.kernel_w * CodeFrame(s).channels), window_(s.kernel_h * row_) {
     const PackedWeights packed(s, ohwi);
     weights_.resize(static_cast<size_t>(s.padded_outputs() * window_));  // [outputs / 16][kernel_h][byte of a row][16]
     for (int64_t o = 0; o < s.padded_outputs(); ++o)
@@ -77,9 +77,9 @@ class PortableConv : public CodesConv {
 
 class DirectConv : public CodesConv {
  public:
-  DirectConv(std::string_view name, const CodesConvShape& shape, PackedWeights weights, const WideningPlan& plan,
-             void (*kernel)(const DirectStrip&))
-      : CodesConv(shape), name_(name), weights_(std::move(weights)), plan_(plan), kernel_(kernel) {}
+  DirectConv(std::string_view name, Isa isa, const CodesConvShape& shape, PackedWeights weights,
+             const WideningPlan& plan, void (*kernel)(const DirectStrip&))
+      : CodesConv(shape, isa), name_(name), weights_(std::move(weights)), plan_(plan), kernel_(kernel) {}
   std::string_view name() const override { return name_; }
 
   void sums(const uint8_t* frame, int64_t first_row, int64_t rows, int32_t* sums, std::byte*) const override {
@@ -122,12 +122,12 @@ std::unique_ptr<CodesConv> make_direct_avx2(const CodesConvShape& shape, const C
   const WideningPlan plan = plan_widening(weights, operands.largest_activation());
   if (!plan.exact) return nullptr;
   const std::string_view name = plan.whole_window ? "direct16" : "direct16-widened";
-  return std::make_unique<DirectConv>(name, shape, std::move(weights), plan, avx2_direct);
+  return std::make_unique<DirectConv>(name, Isa::avx2, shape, std::move(weights), plan, avx2_direct);
 }
 
 std::unique_ptr<CodesConv> make_direct_vnni(const CodesConvShape& shape, const CodesConvOperands& operands) {
-  return std::make_unique<DirectConv>("direct-vnni", shape, PackedWeights(shape, operands.weights), WideningPlan{},
-                                      vnni_direct);
+  return std::make_unique<DirectConv>("direct-vnni", Isa::vnni, shape, PackedWeights(shape, operands.weights),
+                                      WideningPlan{}, vnni_direct);
 }
 #endif
 

@@ -88,7 +88,7 @@ void codes_epilogue(const CodesEpilogue& given) {
 }
 
 // The values of 64 elements, four vectors.
-template <bool Sums, bool Shortcut>
+template <bool Sums, bool Norm, bool Shortcut>
 inline void values_of_64(const ValuesEpilogue& e, int64_t first, const int64_t (&channel)[4], __m512 (&value)[4]) {
   const __m512 step = _mm512_set1_ps(e.step), floor = e.relu ? _mm512_setzero_ps() : _mm512_set1_ps(-__builtin_inff());
 #pragma GCC unroll 4
@@ -96,7 +96,8 @@ inline void values_of_64(const ValuesEpilogue& e, int64_t first, const int64_t (
     const int64_t at = first + 16 * i;
     __m512 v =
         Sums ? _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(e.sums + at)), step) : _mm512_loadu_ps(e.y + at);
-    v = _mm512_add_ps(_mm512_mul_ps(v, _mm512_loadu_ps(e.scale + channel[i])), _mm512_loadu_ps(e.shift + channel[i]));
+    if (Norm)
+      v = _mm512_add_ps(_mm512_mul_ps(v, _mm512_loadu_ps(e.scale + channel[i])), _mm512_loadu_ps(e.shift + channel[i]));
     if (Shortcut) v = _mm512_add_ps(v, _mm512_loadu_ps(e.shortcut + at));
     value[i] = _mm512_max_ps(floor, v);  // the second operand where they are equal or one is NaN
     if (e.values) _mm512_storeu_ps(e.values + at, value[i]);
@@ -114,33 +115,36 @@ inline void quantize_64(const QuantizeTarget& target, const Look& look, int64_t 
   _mm512_storeu_si512(target.codes + first, look.codes_of(m));
 }
 
-template <bool Sums, bool Shortcut>
+template <bool Sums, bool Norm, bool Shortcut>
 void values_epilogue(const ValuesEpilogue& given) {
   const ValuesEpilogue e = given;
   if (e.target_count == 0)
     return for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
       __m512 value[4];
-      values_of_64<Sums, Shortcut>(e, first, channel, value);
+      values_of_64<Sums, Norm, Shortcut>(e, first, channel, value);
     });
   with_look(*e.targets[0].table, [&](const auto& look) {
     for_each_64(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
       __m512 value[4];
-      values_of_64<Sums, Shortcut>(e, first, channel, value);
+      values_of_64<Sums, Norm, Shortcut>(e, first, channel, value);
       for (int t = 0; t < e.target_count; ++t) quantize_64(e.targets[t], look, first, value);
     });
   });
 }
 
 void any_values_epilogue(const ValuesEpilogue& e) {
-  bool fits = e.scale && e.channels % 16 == 0 && e.padded_channels == e.channels && e.pixels * e.channels >= 64;
+  bool fits = (e.scale || (e.sums && !e.shortcut)) && e.channels % 16 == 0 && e.padded_channels == e.channels &&
+              e.pixels * e.channels >= 64;
   for (int t = 0; t < e.target_count; ++t)
     fits = fits && e.targets[t].pixel_stride == e.channels && e.targets[t].table->tables[0] > 0 &&
            e.targets[t].table == e.targets[0].table;
   if (!fits) return avx2_epilogues().values(e);
-  if (e.sums)
-    e.shortcut ? values_epilogue<true, true>(e) : values_epilogue<true, false>(e);
+  if (!e.scale)
+    values_epilogue<true, false, false>(e);
+  else if (e.sums)
+    e.shortcut ? values_epilogue<true, true, true>(e) : values_epilogue<true, true, false>(e);
   else
-    e.shortcut ? values_epilogue<false, true>(e) : values_epilogue<false, false>(e);
+    e.shortcut ? values_epilogue<false, true, true>(e) : values_epilogue<false, true, false>(e);
 }
 
 }  // namespace

@@ -12,20 +12,27 @@ namespace {
 
 using Window = std::array<std::array<int64_t, 4>, 4>;
 
-// 2G w (2G)^T of one 3x3 kernel, G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1].
+// 2G w of a column of three, G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1].
+std::array<int64_t, 4> transform_column(int64_t w0, int64_t w1, int64_t w2) {
+  return {2 * w0, w0 + w1 + w2, w0 - w1 + w2, 2 * w2};
+}
+
+// 2G w (2G)^T of one 3x3 kernel.
 Window transform_weights(const int8_t* w, int64_t row_stride, int64_t column_stride) {
-  constexpr int64_t kG[4][3] = {{2, 0, 0}, {1, 1, 1}, {1, -1, 1}, {0, 0, 2}};
-  Window u{};
-  for (size_t i = 0; i < 4; ++i)
-    for (size_t j = 0; j < 4; ++j)
-      for (int64_t a = 0; a < 3; ++a)
-        for (int64_t b = 0; b < 3; ++b) u[i][j] += kG[i][a] * w[a * row_stride + b * column_stride] * kG[j][b];
+  std::array<std::array<int64_t, 4>, 3> columns;
+  for (size_t j = 0; j < 3; ++j) {
+    const int8_t* column = w + static_cast<int64_t>(j) * column_stride;
+    columns[j] = transform_column(column[0], column[row_stride], column[2 * row_stride]);
+  }
+  Window u;
+  for (size_t i = 0; i < 4; ++i) u[i] = transform_column(columns[0][i], columns[1][i], columns[2][i]);
   return u;
 }
 
 // What differs between the two kernels.
 struct WinogradKind {
   std::string_view name;
+  Isa isa;
   void (*kernel)(const WinogradStrip&);
   int64_t tiles;  // of a block
   int64_t group;  // channels packed side by side
@@ -35,7 +42,7 @@ struct WinogradKind {
 class WinogradConv : public CodesConv {
  public:
   WinogradConv(const CodesConvShape& shape, const CodesConvOperands& operands, const WinogradKind& kind)
-      : CodesConv(shape), kind_(kind), offset_(2 * operands.largest_activation()) {
+      : CodesConv(shape, kind.isa), kind_(kind), offset_(2 * operands.largest_activation()) {
     const int64_t outputs = shape.padded_outputs(), c = shape.channels;
     weights_ = Buffer::allocate(static_cast<size_t>(16 * outputs * c), {});
     start_ = Buffer::allocate(static_cast<size_t>(16 * outputs) * (kind.sums_of_16_bits ? 2 : 4), {});
@@ -102,6 +109,8 @@ class WinogradConv : public CodesConv {
 bool fits(const CodesConvShape& s, const CodesConvOperands& operands) {
   if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride != 1 || s.padding > 1 || s.channels % 16 != 0) return false;
   if (4 * operands.largest_activation() > 255) return false;
+  const auto [least, most] = std::ranges::minmax(operands.weights);
+  if (9 * std::max(-int64_t{least}, int64_t{most}) <= 127) return true;  // nine weights of one sign at the most
   for (int64_t o = 0; o < s.outputs; ++o)
     for (int64_t i = 0; i < s.channels; ++i)
       for (const auto& row :
@@ -131,12 +140,14 @@ constexpr int64_t kFewestChannels = 32;  // below, the transforms cost more than
 #if defined(__x86_64__)
 std::unique_ptr<CodesConv> make_winograd_avx2(const CodesConvShape& shape, const CodesConvOperands& operands) {
   if (shape.channels < kFewestChannels || !fits(shape, operands) || !fits_16_bits(shape, operands)) return nullptr;
-  return std::make_unique<WinogradConv>(shape, operands, WinogradKind{"winograd16", avx2_winograd, 4, 2, true});
+  return std::make_unique<WinogradConv>(shape, operands,
+                                        WinogradKind{"winograd16", Isa::avx2, avx2_winograd, 4, 2, true});
 }
 
 std::unique_ptr<CodesConv> make_winograd_vnni(const CodesConvShape& shape, const CodesConvOperands& operands) {
   if (shape.channels < kFewestChannels || !fits(shape, operands)) return nullptr;
-  return std::make_unique<WinogradConv>(shape, operands, WinogradKind{"winograd-vnni", vnni_winograd, 8, 4, false});
+  return std::make_unique<WinogradConv>(shape, operands,
+                                        WinogradKind{"winograd-vnni", Isa::vnni, vnni_winograd, 8, 4, false});
 }
 #endif
 
