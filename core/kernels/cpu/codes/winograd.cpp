@@ -34,7 +34,7 @@ struct WinogradKind {
   std::string_view name;
   Isa isa;
   void (*kernel)(const WinogradStrip&);
-  int64_t tiles;  // of a block
+  int64_t tiles;  // of a strip at least, where the image has as many rows
   int64_t group;  // channels packed side by side
   bool sums_of_16_bits;
 };
@@ -133,19 +133,18 @@ bool fits_16_bits(const CodesConvShape& s, const CodesConvOperands& operands) {
   return true;
 }
 
-constexpr int64_t kFewestChannels = 32;  // below, the transforms cost more than the products that they save
-
 }  // namespace
 
 #if defined(__x86_64__)
+// With fewer channels the transforms cost more than the products that they save.
 std::unique_ptr<CodesConv> make_winograd_avx2(const CodesConvShape& shape, const CodesConvOperands& operands) {
-  if (shape.channels < kFewestChannels || !fits(shape, operands) || !fits_16_bits(shape, operands)) return nullptr;
+  if (shape.channels < 32 || !fits(shape, operands) || !fits_16_bits(shape, operands)) return nullptr;
   return std::make_unique<WinogradConv>(shape, operands,
                                         WinogradKind{"winograd16", Isa::avx2, avx2_winograd, 4, 2, true});
 }
 
 std::unique_ptr<CodesConv> make_winograd_vnni(const CodesConvShape& shape, const CodesConvOperands& operands) {
-  if (shape.channels < kFewestChannels || !fits(shape, operands)) return nullptr;
+  if (!fits(shape, operands)) return nullptr;
   return std::make_unique<WinogradConv>(shape, operands,
                                         WinogradKind{"winograd-vnni", Isa::vnni, vnni_winograd, 8, 4, false});
 }
