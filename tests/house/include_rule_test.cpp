@@ -36,17 +36,20 @@ const std::map<std::string, Folders>& rule() {
       {"core/quant", {"core/tensor", "core/base"}},
       {"core/kernels", {"core/quant", "core/tensor", "core/base"}},
       {"core/kernels/reference", contract},
-      {"core/kernels/cpu", with(contract, {"core/kernels/reference"})},
+      {"core/kernels/cpu", with(contract, {"core/kernels/reference", "core/kernels/cpu/codes"})},
+      // Integer convolutions and what follows them, for images one by one: used by the back end and by deploy.
+      {"core/kernels/cpu/codes", with(contract, {"core/kernels/cpu"})},
       {"core/autograd", contract},
       {"core/ops", operations},
       {"core/io", {"core/tensor", "core/base"}},
       {"layers", engine},
       {"models", with(engine, {"layers"})},
-      {"deploy", with(engine, {"layers", "models"})},
+      {"deploy", with(engine, {"layers", "models", "core/kernels/cpu/codes"})},
       {"optim", {"core/autograd", "core/kernels", "core/quant", "core/tensor", "core/base"}},
       {"data", {"core/tensor", "core/io", "core/base"}},
       // doctor says which kernels this processor gets.
-      {"tools", with(engine, {"layers", "models", "deploy", "optim", "data", "core/kernels/cpu"})},
+      {"tools",
+       with(engine, {"layers", "models", "deploy", "optim", "data", "core/kernels/cpu", "core/kernels/cpu/codes"})},
   };
   return table;
 }

@@ -12,8 +12,8 @@
 
 #include "core/base/build_info.h"
 #include "core/base/error.h"
+#include "core/kernels/cpu/codes/codes_conv.h"
 #include "core/kernels/cpu/loops.h"
-#include "core/kernels/cpu/onednn.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
 
@@ -44,14 +44,21 @@ std::string find_cifar10() {
   }
 }
 
+// The convolutions of codes that this processor can run.
+std::string kernel_names() {
+  std::string names;
+  for (const CodesConvKernel& kernel : codes_conv_kernels())
+    if (kernel.isa <= selected_isa()) names += (names.empty() ? "" : ", ") + kernel.name;
+  return names;
+}
+
 nlohmann::ordered_json findings() {
-  return {
-      {"cores", std::thread::hardware_concurrency()},
-      {"kernels", loops().name},
-      {"integer_convolution", has_vnni() ? "u8 x s8 with VNNI: exact for every level set of 8 bits"
-                                         : "u8 x s8 where pairs of products fit 16 bits, else float32 or plain loops"},
-      {"cuda", "not in this build; --device cpu"},
-      {"cifar10", find_cifar10()}};
+  return {{"cores", std::thread::hardware_concurrency()},
+          {"kernels", loops().name},
+          {"integer_convolution",
+           text("own kernels for ", name_of(selected_isa()), ", in order of preference: ", kernel_names())},
+          {"cuda", "not in this build; --device cpu"},
+          {"cifar10", find_cifar10()}};
 }
 
 void print(const nlohmann::ordered_json& object, const char* command, bool json) {

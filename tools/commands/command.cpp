@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/kernels/call.h"
+#include "core/kernels/cpu/codes/codes_conv.h"
 
 namespace apotnet {
 
@@ -19,7 +20,20 @@ void add_compute_options(CLI::App& command, CommandContext& context) {
       .add_option("--kernels", context.options.kernels,
                   "fast (default), reference (the plain loops), or checked (both, compared at every call)")
       ->check(CLI::IsMember({"fast", "reference", "checked"}));
+  command.add_option("--kernel", context.options.kernel,
+                     "conv=NAME: use this kernel for convolutions of codes where it fits; doctor lists the names");
 }
+
+namespace {
+
+void force_kernel(const std::string& choice) {
+  constexpr std::string_view kFamily = "conv=";
+  if (!choice.starts_with(kFamily))
+    fail(ErrorCategory::usage, "--kernel ", choice, ": expected conv=NAME, as in conv=portable");
+  force_codes_conv(choice.substr(kFamily.size()));
+}
+
+}  // namespace
 
 int apply_compute_options(const GlobalOptions& options) {
   if (options.device != "cpu")
@@ -28,6 +42,7 @@ int apply_compute_options(const GlobalOptions& options) {
   const int threads =
       options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   set_thread_count(threads);
+  if (!options.kernel.empty()) force_kernel(options.kernel);
   if (options.kernels == "reference") select_backend(Backend::reference);
   if (options.kernels == "checked") select_backend(Backend::checked);
   return threads;

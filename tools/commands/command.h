@@ -15,6 +15,7 @@ struct GlobalOptions {
   bool quiet = false;
   int threads = 0;  ///< 0: all of the machine
   std::string device = "cpu";
+  std::string kernel;            ///< conv=NAME: this convolution of codes wherever it fits
   std::string kernels = "fast";  ///< fast, reference, or checked: both side by side, compared at every call
 };
 

@@ -50,7 +50,9 @@ TEST_CASE("wrong command lines exit with 64 and one line that says what to do") 
   for (const Row& row :
        {Row{"", "subcommand is required"}, Row{"trane x", "--help"}, Row{"train", "CONFIG is required"},
         Row{"eval", "--checkpoint is required"}, Row{"eval --checkpoint x --bits 9", "--bits"},
-        Row{"eval --checkpoint x --engine fast", "--engine"}, Row{"levels --bits three", "--bits"},
+        Row{"eval --checkpoint x --engine fast", "--engine"},
+        Row{"bench infer --seconds 0 --kernel conv=slow", "known are"},
+        Row{"bench infer --seconds 0 --kernel fast", "conv=NAME"}, Row{"levels --bits three", "--bits"},
         Row{"levels --method log", "--method"}, Row{"eval --checkpoint x --threads 0", "--threads"},
         Row{"convert a", "OUT is required"}, Row{"convert a b.bin", ".safetensors"}, Row{"config", "subcommand"},
         Row{"levels --bogus", "--bogus"}}) {
@@ -226,6 +228,26 @@ TEST_CASE("the plain loops and the side-by-side check can be chosen, and agree")
   CHECK(fast["loss"].get<double>() == doctest::Approx(plain["loss"].get<double>()).epsilon(1e-4));
 }
 
+TEST_CASE("the integer engine writes evaluation's logits, byte for byte, for networks trained here") {
+  for (const std::string quant : {"bits 2", "bits 3", "bits 4", "bits 5", "method uniform 8"}) {
+    const TemporaryFolder folder;
+    const std::string bits = quant.substr(quant.size() - 1), method = quant.starts_with("method") ? "uniform" : "apot";
+    REQUIRE(apotnet_program(tiny_training(folder / "run", "--set quant.method=" + method +
+                                                              " --set stages.0.weight_bits=" + bits +
+                                                              " --set stages.0.activation_bits=" + bits))
+                .exit_code == 0);
+    const std::string eval = "eval --checkpoint " + folder / "run/checkpoints/last.safetensors" + " --json --logits ";
+    REQUIRE(apotnet_program(eval + folder / "float").exit_code == 0);
+    const std::string wanted = test::read_text(folder / "float");
+    for (const std::string options : {" --threads 1", " --threads 2", " --kernel conv=plain"}) {
+      const Finished evaluated = apotnet_program(eval + folder / "integer" + " --engine integer" + options);
+      REQUIRE(evaluated.exit_code == 0);
+      CHECK(nlohmann::json::parse(evaluated.out)["engine"] == "integer");
+      CHECK_MESSAGE(test::read_text(folder / "integer") == wanted, quant, options);
+    }
+  }
+}
+
 TEST_CASE("level sets are printed as text and JSON") {
   const Finished text = apotnet_program("levels --bits 3");
   CHECK(text.out.find("2^-1 + 2^-3") != std::string::npos);
@@ -263,6 +285,16 @@ TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test 
   CHECK(result["count"] == 10000);
   CHECK(result["top1"].get<double>() >= 92.44);
   CHECK(result["top1"].get<double>() <= 92.54);
+
+  // The integer engine: the same logits, all bits, with 1 and 2 threads.
+  const TemporaryFolder folder;
+  REQUIRE(apotnet_program(command + " --bits 3 --logits " + folder / "float").exit_code == 0);
+  for (const std::string threads : {"1", "2"}) {
+    REQUIRE(
+        apotnet_program(command + " --bits 3 --engine integer --threads " + threads + " --logits " + folder / "integer")
+            .exit_code == 0);
+    CHECK(test::read_text(folder / "integer") == test::read_text(folder / "float"));
+  }
 
   const Finished without_bits = apotnet_program(command);
   CHECK(without_bits.exit_code == 64);
