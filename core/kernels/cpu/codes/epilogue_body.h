@@ -1,0 +1,141 @@
+// The epilogues of epilogue.h over a `Vector` of the instruction set: kLanes floats or 32-bit integers and 4 * kLanes
+// bytes. Four vectors of one or several pixels are computed together, since look-ups want whole vectors of bytes. No
+// #pragma once: included inside a namespace of each file.
+
+constexpr int64_t kStep = 4 * Vector::kLanes;
+
+// The look-ups of a CodeTable with `Count` tables in its first chain and `Second` in the other, kept in registers.
+template <int Count, int Second>
+struct Look {
+  using Bytes = Vector::Bytes;
+
+  explicit Look(const CodeTable& table) : top(Vector::all_bytes(table.top)) {
+#pragma GCC unroll 8
+    for (int h = 0; h < Count; ++h) tables[h] = Vector::repeat_16(table.chain[0][h]);
+#pragma GCC unroll 8
+    for (int h = 0; h < Second; ++h) tables[Count + h] = Vector::repeat_16(table.chain[1][h]);
+  }
+
+  // Half steps, of which negative ones are 0 and those above the top are the top, to codes.
+  Bytes codes_of(const Vector::Ints (&m)[4]) const {
+    const Bytes clamped = Vector::min_bytes(Vector::pack(m), top);
+    Bytes codes = Vector::all_bytes(0);
+#pragma GCC unroll 8
+    for (int h = 0; h < Count; ++h)
+      codes = Vector::exclusive_or(codes, Vector::look_up(tables[h], clamped, 112 - 16 * h));
+    const Bytes upper = Vector::exclusive_or(clamped, Vector::all_bytes(-128));
+#pragma GCC unroll 8
+    for (int h = 0; h < Second; ++h)
+      codes = Vector::exclusive_or(codes, Vector::look_up(tables[Count + h], upper, 112 - 16 * h));
+    return codes;
+  }
+
+  Bytes top;
+  Bytes tables[Count + Second];
+};
+
+// body(Look) with the counts of `table` as constants: those of 2, 3 and 4 bits exactly, others rounded up.
+template <typename Body>
+inline void with_look(const CodeTable& table, const Body& body) {
+  if (table.tables[1] > 0) return body(Look<8, 8>(table));
+  if (table.tables[0] <= 1) return body(Look<1, 0>(table));
+  if (table.tables[0] <= 2) return body(Look<2, 0>(table));
+  if (table.tables[0] <= 7) return body(Look<7, 0>(table));
+  return body(Look<8, 0>(table));
+}
+
+// body(first element, channels of the four vectors) for all elements of [pixels][channels], kStep at a time; the last
+// step may overlap the one before.
+template <typename Body>
+inline void for_each_step(int64_t pixels, int64_t channels, const Body& body) {
+  const int64_t total = pixels * channels, advance = kStep % channels;
+  int64_t channel[4];
+  for (int i = 0; i < 4; ++i) channel[i] = Vector::kLanes * i % channels;
+  for (int64_t first = 0; first + kStep <= total; first += kStep) {
+    body(first, channel);
+    for (int i = 0; i < 4 && advance != 0; ++i)
+      channel[i] += channel[i] + advance < channels ? advance : advance - channels;
+  }
+  if (total % kStep == 0) return;
+  for (int i = 0; i < 4; ++i) channel[i] = (total - kStep + Vector::kLanes * i) % channels;
+  body(total - kStep, channel);
+}
+
+void codes_epilogue(const CodesEpilogue& given) {
+  const CodesEpilogue e = given;  // a copy that no store can alias
+  const bool dense = e.padded_channels == e.channels && e.pixel_stride == e.channels;
+  if (!e.factor || e.channels % 16 != 0 || !dense || e.pixels * e.channels < kStep || e.table->tables[0] == 0)
+    return generic_epilogues().codes(e);
+  with_look(*e.table, [&](const auto& look) {
+    for_each_step(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
+      Vector::Ints m[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i)
+        m[i] = Vector::truncate(Vector::multiply_add(Vector::load_sums(e.sums + first + Vector::kLanes * i),
+                                                     Vector::load(e.factor + channel[i]),
+                                                     Vector::load(e.offset + channel[i])));
+      Vector::store_bytes(e.codes + first, look.codes_of(m));
+    });
+  });
+}
+
+template <bool Sums, bool Norm, bool Shortcut>
+inline void values_of_step(const ValuesEpilogue& e, int64_t first, const int64_t (&channel)[4],
+                           Vector::Floats (&value)[4]) {
+  const auto step = Vector::all(e.step), least = Vector::all(e.relu ? 0.0f : -__builtin_inff());
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const int64_t at = first + Vector::kLanes * i;
+    auto v = Sums ? Vector::multiply(Vector::load_sums(e.sums + at), step) : Vector::load(e.y + at);
+    if (Norm)
+      v = Vector::add(Vector::multiply(v, Vector::load(e.scale + channel[i])), Vector::load(e.shift + channel[i]));
+    if (Shortcut) v = Vector::add(v, Vector::load(e.shortcut + at));
+    value[i] = Vector::max(least, v);
+    if (e.values) Vector::store(e.values + at, value[i]);
+  }
+}
+
+template <typename Look>
+inline void quantize_step(const QuantizeTarget& target, const Look& look, int64_t first,
+                          const Vector::Floats (&value)[4]) {
+  const auto alpha = Vector::all(target.alpha), top = Vector::all(static_cast<float>(target.table->top));
+  Vector::Ints m[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const auto z = Vector::max(Vector::divide(value[i], alpha), Vector::all(0));  // a NaN takes level 0
+    m[i] = Vector::truncate(Vector::multiply(Vector::min(z, Vector::all(1)), top));
+  }
+  Vector::store_bytes(target.codes + first, look.codes_of(m));
+}
+
+template <bool Sums, bool Norm, bool Shortcut>
+void values_epilogue_of(const ValuesEpilogue& given) {
+  const ValuesEpilogue e = given;
+  if (e.target_count == 0)
+    return for_each_step(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
+      Vector::Floats value[4];
+      values_of_step<Sums, Norm, Shortcut>(e, first, channel, value);
+    });
+  with_look(*e.targets[0].table, [&](const auto& look) {
+    for_each_step(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
+      Vector::Floats value[4];
+      values_of_step<Sums, Norm, Shortcut>(e, first, channel, value);
+      for (int t = 0; t < e.target_count; ++t) quantize_step(e.targets[t], look, first, value);
+    });
+  });
+}
+
+void values_epilogue(const ValuesEpilogue& e) {
+  bool fits = (e.scale || (e.sums && !e.shortcut)) && e.channels % 16 == 0 && e.padded_channels == e.channels &&
+              e.pixels * e.channels >= kStep;
+  for (int t = 0; t < e.target_count; ++t)
+    fits = fits && e.targets[t].pixel_stride == e.channels && e.targets[t].table->tables[0] > 0 &&
+           e.targets[t].table == e.targets[0].table;
+  if (!fits) return generic_epilogues().values(e);
+  if (!e.scale)
+    values_epilogue_of<true, false, false>(e);
+  else if (e.sums)
+    e.shortcut ? values_epilogue_of<true, true, true>(e) : values_epilogue_of<true, true, false>(e);
+  else
+    e.shortcut ? values_epilogue_of<false, true, true>(e) : values_epilogue_of<false, true, false>(e);
+}
