@@ -1,5 +1,7 @@
 #include "core/kernels/cpu/codes/epilogue.h"
 
+#include <algorithm>
+
 #include "core/kernels/cpu/isa.h"
 #include "core/quant/projection.h"
 
@@ -12,8 +14,7 @@ void codes_epilogue(const CodesEpilogue& e) {
     for (int64_t c = 0; c < e.channels; ++c) {
       const int32_t sum = e.sums[p * e.padded_channels + c];
       const int32_t* thresholds = e.thresholds + c * count;
-      int64_t reached = 0;
-      while (reached < count && sum >= thresholds[reached]) ++reached;
+      const int64_t reached = std::upper_bound(thresholds, thresholds + count, sum) - thresholds;
       e.codes[p * e.pixel_stride + c] = e.levels[e.rising[c] ? reached : count - reached];
     }
 }
