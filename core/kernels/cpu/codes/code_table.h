@@ -13,9 +13,12 @@ class LevelSet;
 /// table h holds T_h xor T_(h+1) and the xor of all look-ups leaves the right entry.
 struct CodeTable {
   int32_t top = 0;             ///< 2 K
-  int32_t tables[2] = {0, 0};  ///< of each chain; both 0 where top > 255, which vector code does not take
+  int32_t tables[2] = {0, 0};  ///< of each chain
   alignas(64) uint8_t chain[2][8][16] = {};
   uint8_t code[512] = {};  ///< by m
+
+  /// Whether vector code can look up: all sets but non-uniform ones with top > 255.
+  bool in_vectors() const { return every_integer || tables[0] > 0; }
 };
 
 /// Error(internal) for a set whose activations do not fit u8.

@@ -25,6 +25,7 @@ struct Vector {
   static Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
   static Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
   static Ints truncate(Floats a) { return _mm256_cvttps_epi32(a); }
+  static Ints half_rounded_up(Ints a) { return _mm256_srai_epi32(_mm256_add_epi32(a, _mm256_set1_epi32(1)), 1); }
 
   static Bytes all_bytes(int value) { return _mm256_set1_epi8(static_cast<char>(value)); }
   static Bytes repeat_16(const uint8_t* from) {

@@ -34,9 +34,21 @@ struct Look {
   Bytes tables[Count + Second];
 };
 
+// The same for uniform levels, by arithmetic.
+struct Halve {
+  explicit Halve(const CodeTable& table) : top(Vector::all_bytes(table.top / 2)) {}
+  Vector::Bytes codes_of(const Vector::Ints (&m)[4]) const {
+    Vector::Ints halves[4];
+    for (int i = 0; i < 4; ++i) halves[i] = Vector::half_rounded_up(m[i]);
+    return Vector::min_bytes(Vector::pack(halves), top);
+  }
+  Vector::Bytes top;
+};
+
 // body(Look) with the counts of `table` as constants: those of 2, 3 and 4 bits exactly, others rounded up.
 template <typename Body>
 inline void with_look(const CodeTable& table, const Body& body) {
+  if (table.every_integer) return body(Halve(table));
   if (table.tables[1] > 0) return body(Look<8, 8>(table));
   if (table.tables[0] <= 1) return body(Look<1, 0>(table));
   if (table.tables[0] <= 2) return body(Look<2, 0>(table));
@@ -64,7 +76,7 @@ inline void for_each_step(int64_t pixels, int64_t channels, const Body& body) {
 void codes_epilogue(const CodesEpilogue& given) {
   const CodesEpilogue e = given;  // a copy that no store can alias
   const bool dense = e.padded_channels == e.channels && e.pixel_stride == e.channels;
-  if (!e.factor || e.channels % 16 != 0 || !dense || e.pixels * e.channels < kStep || e.table->tables[0] == 0)
+  if (!e.factor || e.channels % 16 != 0 || !dense || e.pixels * e.channels < kStep || !e.table->in_vectors())
     return generic_epilogues().codes(e);
   with_look(*e.table, [&](const auto& look) {
     for_each_step(e.pixels, e.channels, [&](int64_t first, const int64_t(&channel)[4]) {
@@ -129,7 +141,7 @@ void values_epilogue(const ValuesEpilogue& e) {
   bool fits = (e.scale || (e.sums && !e.shortcut)) && e.channels % 16 == 0 && e.padded_channels == e.channels &&
               e.pixels * e.channels >= kStep;
   for (int t = 0; t < e.target_count; ++t)
-    fits = fits && e.targets[t].pixel_stride == e.channels && e.targets[t].table->tables[0] > 0 &&
+    fits = fits && e.targets[t].pixel_stride == e.channels && e.targets[t].table->in_vectors() &&
            e.targets[t].table == e.targets[0].table;
   if (!fits) return generic_epilogues().values(e);
   if (!e.scale)
