@@ -13,6 +13,7 @@ class LevelSet;
 /// table h holds T_h xor T_(h+1) and the xor of all look-ups leaves the right entry.
 struct CodeTable {
   int32_t top = 0;             ///< 2 K
+  bool every_integer = false;  ///< uniform levels: the code is (m + 1) / 2 and there are no chains
   int32_t tables[2] = {0, 0};  ///< of each chain
   alignas(64) uint8_t chain[2][8][16] = {};
   uint8_t code[512] = {};  ///< by m
