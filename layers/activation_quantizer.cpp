@@ -14,4 +14,8 @@ Variable ActivationQuantizer::forward(const Variable& x, const std::string& laye
   return quantize_activation(x, alpha, *levels_, variant_, layer, gradient_scale_);
 }
 
+Variable ActivationQuantizer::forward(const NormRelu& x, const std::string& layer) const {
+  return norm_relu_quantize(x.norm(), alpha, *levels_, layer, gradient_scale_);
+}
+
 }  // namespace apotnet

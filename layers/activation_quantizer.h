@@ -1,6 +1,7 @@
 #pragma once
 
 #include "layers/module.h"
+#include "layers/norm_relu.h"
 #include "layers/quant_settings.h"
 
 namespace apotnet {
@@ -11,6 +12,7 @@ class ActivationQuantizer {
  public:
   explicit ActivationQuantizer(const QuantSettings& settings);
   Variable forward(const Variable& x, const std::string& layer) const;
+  Variable forward(const NormRelu& x, const std::string& layer) const;
 
   Variable alpha;  ///< scalar
   const LevelSet& levels() const { return *levels_; }

@@ -23,6 +23,12 @@ Variable BatchNorm::forward(const Variable& x) {
   return batch_norm_train(x, weight, bias, kEpsilon, kMomentum, running_mean, running_var);
 }
 
+UncomputedNorm BatchNorm::uncomputed(const Variable& x) {
+  if (!training()) return uncomputed_norm_eval(x, weight, bias, kEpsilon, running_mean, running_var);
+  ++num_batches_tracked.data<int64_t>()[0];
+  return uncomputed_norm_train(x, weight, bias, kEpsilon, kMomentum, running_mean, running_var);
+}
+
 void BatchNorm::initialize_own(Philox&) {
   weight.mutable_value().fill(1);
   bias.mutable_value().fill(0);

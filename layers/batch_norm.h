@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/ops/norm_relu.h"
 #include "layers/module.h"
 
 namespace apotnet {
@@ -10,6 +11,8 @@ class BatchNorm : public Module {
  public:
   explicit BatchNorm(int64_t channels);
   Variable forward(const Variable& x);
+  /// The same, left to an operation that computes it together with what follows.
+  UncomputedNorm uncomputed(const Variable& x);
 
   Variable weight, bias;             ///< gamma and beta, [channels]
   Tensor running_mean, running_var;  ///< [channels]; the variance is the unbiased one

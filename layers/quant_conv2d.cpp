@@ -27,6 +27,13 @@ Variable QuantConv2d::forward(const Variable& x) const {
   return conv2d_codes(x_codes, w_codes, geometry_);
 }
 
+Variable QuantConv2d::forward(const NormRelu& x) const {
+  if (!weight_quantizer) return forward(x.value());
+  const Variable w_codes = weight_quantizer->forward(weight, name());
+  const Variable x_codes = activation_quantizer->forward(x, name());
+  return conv2d_codes(x_codes, w_codes, geometry_);
+}
+
 bool QuantConv2d::exact() const {
   return !weight_quantizer || (weight_quantizer->levels().fits_s8() && activation_quantizer->levels().fits_u8());
 }

@@ -17,6 +17,8 @@ class QuantConv2d : public Module {
  public:
   QuantConv2d(int64_t in, int64_t out, int64_t kernel, const Conv2dGeometry& geometry, const QuantSettings& settings);
   Variable forward(const Variable& x) const;
+  /// The same of relu(norm(x)).
+  Variable forward(const NormRelu& x) const;
 
   Variable weight;  ///< [out, kernel, kernel, in / groups]
   std::optional<WeightQuantizer> weight_quantizer;

@@ -1,7 +1,6 @@
 #include "models/resnet_cifar.h"
 
 #include "core/base/error.h"
-#include "core/ops/elementwise.h"
 #include "core/ops/pool.h"
 
 namespace apotnet {
@@ -20,10 +19,10 @@ BasicBlock::BasicBlock(int64_t in, int64_t out, int64_t stride, const QuantSetti
 }
 
 Variable BasicBlock::forward(const Variable& x) {
-  const Variable inner = relu(bn1_.forward(conv1_.forward(x)));
-  const Variable y = bn2_.forward(conv2_.forward(inner));
+  const NormRelu inner(bn1_, conv1_.forward(x));  // becomes codes in conv2, and never floats
+  const Variable y = conv2_.forward(inner);
   const Variable shortcut = shortcut_conv_ ? shortcut_bn_->forward(shortcut_conv_->forward(x)) : x;
-  return relu(add(y, shortcut));
+  return norm_add_relu(bn2_, y, shortcut);
 }
 
 ResNetCifar::ResNetCifar(int depth, int64_t classes, const QuantSettings& quant)
@@ -43,7 +42,7 @@ ResNetCifar::ResNetCifar(int depth, int64_t classes, const QuantSettings& quant)
 }
 
 Variable ResNetCifar::forward(const Variable& images) {
-  Variable x = relu(bn1_.forward(conv1_.forward(images)));
+  Variable x = NormRelu(bn1_, conv1_.forward(images)).value();
   for (const auto& block : blocks_) x = block->forward(x);
   return fc_.forward(global_average_pool(x));
 }

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <map>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/kernels/call.h"
@@ -19,7 +20,6 @@ struct Variable::Node {
   Quantized quantized;
   bool requires_grad = false;
   Tensor grad;
-  bool grad_is_own = false;  // else it may be shared with another node and must not be changed in place
   std::vector<Variable> inputs;
   Backward backward;
   bool walked = false;  // backward() has been here and freed the closure
@@ -93,13 +93,12 @@ void Variable::backward() {
     const std::shared_ptr<Node> node = waiting.extract(std::prev(waiting.end())).mapped();
     if (!node->backward) continue;  // a leaf keeps its gradient
     Gradients gradients(node->inputs);
-    node->backward(node->grad, gradients);
+    node->backward(std::move(node->grad), gradients);
     for (const Variable& input : node->inputs)
       if (input.requires_grad() && input.node_->grad.defined()) waiting.emplace(input.node_->order, input.node_);
     node->backward = nullptr;
     node->walked = true;
     node->inputs.clear();
-    node->grad = {};
   }
 }
 
@@ -110,17 +109,18 @@ void Gradients::add(size_t input, Tensor gradient) {
           " for a value of shape ", inputs_[input].shape());
   if (!node.grad.defined()) {
     node.grad = std::move(gradient);
-    node.grad_is_own = false;
-    return;
-  }
-  if (!node.grad_is_own) {  // the first contribution may be another node's gradient, passed on as it was
+  } else if (node.grad.unshared()) {
+    call("accumulate", &ElementwiseKernels::accumulate, gradient, node.grad);
+  } else {  // it may be another node's gradient too, passed on as it was
     Tensor sum(node.grad.shape(), node.grad.dtype(), node.grad.device());
     call("add", &ElementwiseKernels::add, node.grad, gradient, sum);
     node.grad = std::move(sum);
-    node.grad_is_own = true;
-  } else {
-    call("accumulate", &ElementwiseKernels::accumulate, gradient, node.grad);
   }
+}
+
+Tensor Gradients::take(size_t input) {
+  Variable::Node& node = *inputs_[input].node_;
+  return node.grad.defined() && node.grad.unshared() ? std::exchange(node.grad, {}) : Tensor();
 }
 
 NoGrad::NoGrad() : former_(recording) { recording = false; }

@@ -18,7 +18,8 @@ class Gradients;
 /// the output's gradient into its inputs' gradients. Copies share one node.
 class Variable {
  public:
-  using Backward = std::function<void(const Tensor& gradient, Gradients& inputs)>;
+  /// The gradient is handed over: a closure that takes it by value may change it in place where it is unshared().
+  using Backward = std::function<void(Tensor gradient, Gradients& inputs)>;
 
   Variable() = default;
   /// A leaf: an input (no gradient) or a parameter.
@@ -64,6 +65,9 @@ class Gradients {
   bool needed(size_t input) const { return inputs_[input].requires_grad(); }
   /// Adds to the input's gradient; a first contribution is taken over without a copy.
   void add(size_t input, Tensor gradient);
+  /// The input's gradient so far, taken out for a kernel to add to in place; add() puts it back. Not defined() where
+  /// there is none yet or another variable shares it.
+  Tensor take(size_t input);
 
  private:
   std::vector<Variable>& inputs_;

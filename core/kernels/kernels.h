@@ -4,6 +4,7 @@
 
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
+#include "core/kernels/fused.h"
 #include "core/kernels/linear.h"
 #include "core/kernels/loss.h"
 #include "core/kernels/norm.h"
@@ -20,6 +21,7 @@ struct Kernels {
   const ConvKernels* conv;
   const NormKernels* norm;
   const QuantizeKernels* quantize;
+  const FusedKernels* fused;
   const ElementwiseKernels* elementwise;
   const PoolKernels* pool;
   const LinearKernels* linear;
@@ -31,6 +33,7 @@ struct Kernels {
     if constexpr (std::is_same_v<Family, ConvKernels>) return *conv;
     if constexpr (std::is_same_v<Family, NormKernels>) return *norm;
     if constexpr (std::is_same_v<Family, QuantizeKernels>) return *quantize;
+    if constexpr (std::is_same_v<Family, FusedKernels>) return *fused;
     if constexpr (std::is_same_v<Family, ElementwiseKernels>) return *elementwise;
     if constexpr (std::is_same_v<Family, PoolKernels>) return *pool;
     if constexpr (std::is_same_v<Family, LinearKernels>) return *linear;

@@ -27,9 +27,9 @@ class QuantizeKernels {
                                         QuantizerVariant variant, Tensor& gw, Tensor& galpha) const = 0;
   /// step = alpha / K; codes = nearest(z), z = clamp(x / alpha, 0, 1) (F7).
   virtual void quantize_activation(const Tensor& x, const Tensor& alpha, Quantized& out) const = 0;
-  /// Straight through the rounding (F8).
+  /// Straight through the rounding (F8). Where `adds`, gx holds a gradient that this one is added to.
   virtual void quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out,
-                                            QuantizerVariant variant, Tensor& gx, Tensor& galpha) const = 0;
+                                            QuantizerVariant variant, bool adds, Tensor& gx, Tensor& galpha) const = 0;
   /// values = codes * step.
   virtual void dequantize(const Quantized& q, Tensor& values) const = 0;
   /// out = round(w / m * 127) / 127 * m, half to even, m by `rule`; m is also returned in the scalar `largest` (F12).

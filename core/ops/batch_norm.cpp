@@ -4,29 +4,34 @@
 #include "core/kernels/call.h"
 
 namespace apotnet {
-namespace {
 
-int64_t channels_of(const Variable& x, const Variable& gamma) {
+void require_channels(const Variable& x, const Variable& gamma) {
   const Shape& shape = x.shape();
   require(shape.rank() >= 2 && gamma.shape() == Shape{shape[shape.rank() - 1]}, "batch norm: input ", shape,
           " does not end in the ", gamma.shape(), " channels of its parameters");
-  return gamma.shape()[0];
 }
 
-}  // namespace
+BatchStatistics batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
+                                 Tensor& running_variance) {
+  require_channels(x, gamma);
+  const DType dtype = x.value().dtype();
+  Tensor mean(gamma.shape(), dtype), variance(gamma.shape(), dtype);
+  call("batch_statistics", &NormKernels::batch_statistics, x.value(), mean, variance);
+  call("update_running_statistics", &NormKernels::update_running_statistics, mean, variance,
+       x.value().elements() / mean.elements(), momentum, running_mean, running_variance);
+  return {mean, variance};
+}
 
 Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
                           double momentum, Tensor& running_mean, Tensor& running_variance) {
-  const int64_t channels = channels_of(x, gamma);
+  const BatchStatistics statistics = batch_statistics(x, gamma, momentum, running_mean, running_variance);
+  const Tensor mean = statistics.mean, variance = statistics.variance;
   const DType dtype = x.value().dtype();
-  Tensor mean({channels}, dtype), variance({channels}, dtype), y(x.shape(), dtype);
-  call("batch_statistics", &NormKernels::batch_statistics, x.value(), mean, variance);
-  call("update_running_statistics", &NormKernels::update_running_statistics, mean, variance,
-       x.value().elements() / channels, momentum, running_mean, running_variance);
+  Tensor y(x.shape(), dtype);
   call("batch_norm", &NormKernels::batch_norm, x.value(), mean, variance, gamma.value(), beta.value(), epsilon, y);
 
   return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(x.shape(), dtype), ggamma({channels}, dtype), gbeta({channels}, dtype);
+    Tensor gx(x.shape(), dtype), ggamma(gamma.shape(), dtype), gbeta(gamma.shape(), dtype);
     call("batch_norm_backward", &NormKernels::batch_norm_backward, gy, x.value(), mean, variance, gamma.value(),
          epsilon, gx, ggamma, gbeta);
     gradients.add(0, gx);
@@ -37,14 +42,14 @@ Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variab
 
 Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
                          const Tensor& running_mean, const Tensor& running_variance) {
-  const int64_t channels = channels_of(x, gamma);
+  require_channels(x, gamma);
   const DType dtype = x.value().dtype();
   Tensor y(x.shape(), dtype);
   call("batch_norm", &NormKernels::batch_norm, x.value(), running_mean, running_variance, gamma.value(), beta.value(),
        epsilon, y);
 
   return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(x.shape(), dtype), ggamma({channels}, dtype), gbeta({channels}, dtype);
+    Tensor gx(x.shape(), dtype), ggamma(gamma.shape(), dtype), gbeta(gamma.shape(), dtype);
     call("batch_norm_eval_backward", &NormKernels::batch_norm_eval_backward, gy, x.value(), running_mean,
          running_variance, gamma.value(), epsilon, gx, ggamma, gbeta);
     gradients.add(0, gx);

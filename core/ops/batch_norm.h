@@ -4,6 +4,16 @@
 
 namespace apotnet {
 
+/// What batch norms share: Error(internal) unless x [..., C] ends in the channels of gamma [C].
+void require_channels(const Variable& x, const Variable& gamma);
+
+struct BatchStatistics {
+  Tensor mean, variance;  // [C], the variance biased
+};
+/// Statistics of x [..., C]; they update the running ones [C] (the variance made unbiased) by `momentum`.
+BatchStatistics batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
+                                 Tensor& running_variance);
+
 /// Normalises x [..., C] per channel by the batch's own mean and variance, then y = gamma * x_hat + beta (F10).
 /// The batch's statistics update `running_mean` and `running_variance` [C] (the variance made unbiased) by `momentum`.
 Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,

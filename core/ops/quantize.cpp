@@ -4,29 +4,13 @@
 
 #include "core/base/error.h"
 #include "core/kernels/call.h"
+#include "core/ops/threshold.h"
 
 namespace apotnet {
-namespace {
-
-void require_usable(const Variable& alpha, const std::string& layer, const char* which) {
-  const double value = alpha.value().item();
-  if (!std::isfinite(value) || value <= 0)
-    fail(ErrorCategory::diverged, layer, ": the clipping threshold of its ", which, " is ", value,
-         "; it must be positive (a lower learning rate for alpha keeps it so)");
-}
-
-Tensor scaled(const Tensor& gradient, double factor) {
-  if (factor == 1) return gradient;
-  Tensor result(gradient.shape(), gradient.dtype());
-  call("scale", &ElementwiseKernels::scale, gradient, factor, result);
-  return result;
-}
-
-}  // namespace
 
 Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
                          const std::string& layer, double gradient_scale) {
-  require_usable(alpha, layer, "weights");
+  require_usable_threshold(alpha, layer, "weights");
   Quantized out = Quantized::like(w_hat.value(), levels, /*has_sign=*/true);
   call("quantize_weight", &QuantizeKernels::quantize_weight, w_hat.value(), alpha.value(), out);
 
@@ -38,24 +22,27 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
     call("quantize_weight_backward", &QuantizeKernels::quantize_weight_backward, g, w_hat.value(), alpha.value(), out,
          variant, gw, galpha);
     gradients.add(0, gw);
-    gradients.add(1, scaled(galpha, gradient_scale));
+    gradients.add(1, scaled_gradient(galpha, gradient_scale));
   });
 }
 
 Variable quantize_activation(const Variable& x, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
                              const std::string& layer, double gradient_scale) {
-  require_usable(alpha, layer, "input");
+  require_usable_threshold(alpha, layer, "input");
   Quantized out = Quantized::like(x.value(), levels, /*has_sign=*/false);
   call("quantize_activation", &QuantizeKernels::quantize_activation, x.value(), alpha.value(), out);
 
   //   dL/dx     = g where z <= 1 (imagenet: and z >= 0), else 0
   //   dL/dalpha = sum g * (1 where z > 1, else q - z; imagenet: 0 where z < 0)
   return Variable::record(out, {x, alpha}, [=](const Tensor& g, Gradients& gradients) {
-    Tensor gx(g.shape(), g.dtype()), galpha({}, g.dtype());
+    // x often feeds a shortcut or a second convolution too, whose gradient has arrived before.
+    Tensor gx = gradients.take(0), galpha({}, g.dtype());
+    const bool adds = gx.defined();
+    if (!adds) gx = Tensor(g.shape(), g.dtype());
     call("quantize_activation_backward", &QuantizeKernels::quantize_activation_backward, g, x.value(), alpha.value(),
-         out, variant, gx, galpha);
+         out, variant, adds, gx, galpha);
     gradients.add(0, gx);
-    gradients.add(1, scaled(galpha, gradient_scale));
+    gradients.add(1, scaled_gradient(galpha, gradient_scale));
   });
 }
 

@@ -56,6 +56,8 @@ class Tensor {
   double item() const;
   /// A tensor of its own with the same elements.
   Tensor clone() const;
+  /// Whether no other handle shares the elements, so that they may be changed in place unseen.
+  bool unshared() const { return buffer_.use_count() == 1; }
   /// The same elements under another shape of as many.
   Tensor reshaped(const Shape& shape) const;
   /// The elements converted one by one to another type (a float to an integer truncates).

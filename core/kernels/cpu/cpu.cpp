@@ -6,12 +6,13 @@ const Kernels& cpu_kernels() {
   static const CpuConv conv;
   static const CpuNorm norm;
   static const CpuQuantize quantize;
+  static const CpuFused fused;
   static const CpuElementwise elementwise;
   static const ReferencePool pool;
   static const ReferenceLinear linear;
   static const ReferenceLoss loss;
   static const CpuUpdate update;
-  static const Kernels kernels{"cpu", &conv, &norm, &quantize, &elementwise, &pool, &linear, &loss, &update};
+  static const Kernels kernels{"cpu", &conv, &norm, &quantize, &fused, &elementwise, &pool, &linear, &loss, &update};
   return kernels;
 }
 

@@ -28,13 +28,43 @@ class CpuNorm : public ReferenceNorm {
   void batch_norm_backward(const Tensor& gy, const Tensor& x, const Tensor& mean, const Tensor& variance,
                            const Tensor& gamma, double epsilon, Tensor& gx, Tensor& ggamma,
                            Tensor& gbeta) const override;
+  void weight_norm(const Tensor& w, Tensor& w_hat, Tensor& mean, Tensor& std) const override;
+  void weight_norm_backward(const Tensor& g, const Tensor& w_hat, const Tensor& std, bool constant_statistics,
+                            Tensor& gw) const override;
 };
+
+/// Whether the codes are 8-bit integers and floor(2 K z) fits a byte, so that a byte shuffle can look them up.
+bool has_byte_table(const Quantized& q);
+/// The level set's half-step table as the loops read it.
+std::vector<uint8_t> byte_table(const LevelSet& levels);
 
 class CpuQuantize : public ReferenceQuantize {
  public:
+  void quantize_weight(const Tensor& w_hat, const Tensor& alpha, Quantized& out) const override;
+  void quantize_weight_backward(const Tensor& g, const Tensor& w_hat, const Tensor& alpha, const Quantized& out,
+                                QuantizerVariant variant, Tensor& gw, Tensor& galpha) const override;
   void quantize_activation(const Tensor& x, const Tensor& alpha, Quantized& out) const override;
   void quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out,
-                                    QuantizerVariant variant, Tensor& gx, Tensor& galpha) const override;
+                                    QuantizerVariant variant, bool adds, Tensor& gx, Tensor& galpha) const override;
+};
+
+/// Each line one pass over memory forward and two backward; wide level sets take the lines one by one.
+class CpuFused : public ReferenceFused {
+ public:
+  void norm_relu(const Tensor& x, const BatchNormTerms& norm, Tensor& y) const override;
+  void norm_relu_backward(const Tensor& x, const BatchNormTerms& norm, Tensor& g, Tensor& ggamma,
+                          Tensor& gbeta) const override;
+  void norm_add_relu(const Tensor& x, const BatchNormTerms& norm, const Tensor& shortcut, Tensor& y) const override;
+  void norm_add_relu_backward(const Tensor& x, const Tensor& y, const BatchNormTerms& norm, Tensor& g, Tensor& gx,
+                              Tensor& ggamma, Tensor& gbeta) const override;
+  void norm_relu_quantize(const Tensor& x, const BatchNormTerms& norm, const Tensor& alpha,
+                          Quantized& out) const override;
+  void norm_relu_quantize_backward(const Tensor& x, const BatchNormTerms& norm, const Tensor& alpha,
+                                   const Quantized& out, Tensor& g, Tensor& ggamma, Tensor& gbeta,
+                                   Tensor& galpha) const override;
+
+ protected:
+  const Kernels& kernels() const override { return cpu_kernels(); }
 };
 
 class CpuElementwise : public ReferenceElementwise {

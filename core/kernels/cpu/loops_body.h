@@ -3,6 +3,28 @@
 // for a processor that the program may not run on. Where a loop has lanes, they fix the order of a sum independently of
 // the vector width.
 
+constexpr int64_t kBlock = 256;  // elements that stay in the first-level cache between two loops over them
+
+// A sum in double whose order does not depend on the vector width.
+struct Lanes {
+  static constexpr int64_t kLanes = 8;
+  double lane[kLanes] = {};
+
+  template <typename Term>
+  void add_each(int64_t count, const Term& term) {
+    const int64_t whole = count / kLanes * kLanes;
+    for (int64_t i = 0; i < whole; i += kLanes)
+      for (int64_t l = 0; l < kLanes; ++l) lane[l] += term(i + l);
+    for (int64_t i = whole; i < count; ++i) lane[i - whole] += term(i);
+  }
+  void add_products(int64_t count, const float* a, const float* b) {
+    add_each(count, [=](int64_t i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
+  }
+  double total() const {
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+  }
+};
+
 inline void relu(int64_t count, const float* __restrict x, float* __restrict y) {
   for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0 ? 0 : x[i];
 }
@@ -61,16 +83,31 @@ inline void norm_gradient(int64_t rows, int64_t channels, const float* __restric
       gx[r * channels + i] = g[r * channels + i] * a[i] + (x[r * channels + i] * b[i] + c[i]);
 }
 
-inline void quantize(int64_t count, const float* __restrict x, float alpha, int32_t k, const int16_t* __restrict table,
+// floor(2 K clamp(y / alpha, 0, 1)) as a byte; a NaN takes level 0.
+inline uint8_t half_step(float y, float alpha, float two_k) {
+  const float z = y / alpha, above_zero = z > 0 ? z : 0;
+  return static_cast<uint8_t>(static_cast<int32_t>((above_zero < 1 ? above_zero : 1) * two_k));
+}
+
+inline void quantize(int64_t count, const float* __restrict x, float alpha, int32_t k, const uint8_t* __restrict table,
                      uint8_t* __restrict codes) {
-  constexpr int64_t kBlock = 256;  // half steps of a block in vector code, then the look-ups
+  uint8_t m[kBlock];
+  const float two_k = static_cast<float>(2 * k);
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t size = count - start < kBlock ? count - start : kBlock;
+    for (int64_t i = 0; i < size; ++i) m[i] = half_step(x[start + i], alpha, two_k);
+    look_up(size, m, table, 2 * k + 1, codes + start);
+  }
+}
+
+inline void quantize_wide(int64_t count, const float* __restrict x, float alpha, int32_t k,
+                          const int16_t* __restrict table, uint8_t* __restrict codes) {
   int32_t m[kBlock];
   const float two_k = static_cast<float>(2 * k);
   for (int64_t start = 0; start < count; start += kBlock) {
     const int64_t size = count - start < kBlock ? count - start : kBlock;
     for (int64_t i = 0; i < size; ++i) {
-      const float z = x[start + i] / alpha;
-      const float above_zero = z > 0 ? z : 0;  // a NaN takes level 0
+      const float z = x[start + i] / alpha, above_zero = z > 0 ? z : 0;
       m[i] = static_cast<int32_t>((above_zero < 1 ? above_zero : 1) * two_k);
     }
     for (int64_t i = 0; i < size; ++i) codes[start + i] = static_cast<uint8_t>(table[m[i]]);
@@ -78,11 +115,10 @@ inline void quantize(int64_t count, const float* __restrict x, float alpha, int3
 }
 
 inline double quantize_gradient(int64_t count, const float* __restrict g, const float* __restrict x,
-                                const uint8_t* __restrict codes, float alpha, int32_t k, bool clips_below,
+                                const uint8_t* __restrict codes, float alpha, int32_t k, bool clips_below, bool adds,
                                 float* __restrict gx) {
-  constexpr int64_t kLanes = 8, kBlock = 256;
-  double lanes[kLanes] = {};
-  float slope[kBlock];
+  Lanes lanes;
+  float slope[kBlock], kept[kBlock];
   const float lower = clips_below ? 0.0f : -__builtin_inff(), fk = static_cast<float>(k);
   for (int64_t start = 0; start < count; start += kBlock) {
     const int64_t size = count - start < kBlock ? count - start : kBlock;
@@ -91,19 +127,183 @@ inline double quantize_gradient(int64_t count, const float* __restrict g, const 
       const float z = x[start + i] / alpha, q = static_cast<float>(codes[start + i]) / fk;
       const float capped = z > 1 ? 1.0f : z, clamped = capped < lower ? lower : capped;
       slope[i] = (q - clamped) + (z > 1 ? 1.0f : 0.0f);
+      const float below_limit = z > 1 ? 0.0f : g[start + i];
+      kept[i] = z < lower ? 0.0f : below_limit;
     }
-    for (int64_t i = 0; i < size; ++i) {
-      const float z = x[start + i] / alpha, kept = z > 1 ? 0.0f : g[start + i];
-      gx[start + i] = z < lower ? 0.0f : kept;
-    }
-    const int64_t whole = size / kLanes * kLanes;
-    for (int64_t i = 0; i < whole; i += kLanes)
-      for (int64_t lane = 0; lane < kLanes; ++lane)
-        lanes[lane] += static_cast<double>(g[start + i + lane]) * static_cast<double>(slope[i + lane]);
-    for (int64_t i = whole; i < size; ++i)
-      lanes[i - whole] += static_cast<double>(g[start + i]) * static_cast<double>(slope[i]);
+    if (adds)
+      for (int64_t i = 0; i < size; ++i) gx[start + i] += kept[i];
+    else
+      for (int64_t i = 0; i < size; ++i) gx[start + i] = kept[i];
+    lanes.add_products(size, g + start, slope);
   }
-  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+  return lanes.total();
+}
+
+inline void quantize_signed(int64_t count, const float* __restrict w, float alpha, int32_t k, bool ties_to_lower,
+                            const uint8_t* __restrict table, int8_t* __restrict codes) {
+  uint8_t m[kBlock], magnitude[kBlock];
+  const float two_k = static_cast<float>(2 * k);
+  const int32_t tie = ties_to_lower ? 1 : 0;
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t size = count - start < kBlock ? count - start : kBlock;
+    for (int64_t i = 0; i < size; ++i) {
+      const float z = w[start + i] / alpha, size_of_z = z < 0 ? -z : z;
+      const float above_zero = size_of_z > 0 ? size_of_z : 0, scaled = (above_zero < 1 ? above_zero : 1) * two_k;
+      const int32_t step = static_cast<int32_t>(scaled);
+      const int32_t lowered = step > 0 ? step - tie : 0;
+      m[i] = static_cast<uint8_t>(static_cast<float>(step) == scaled ? lowered : step);
+    }
+    look_up(size, m, table, 2 * k + 1, magnitude);
+    for (int64_t i = 0; i < size; ++i) {
+      const auto code = static_cast<int8_t>(magnitude[i]);
+      codes[start + i] = static_cast<int8_t>(w[start + i] < 0 ? -code : code);
+    }
+  }
+}
+
+inline double quantize_signed_gradient(int64_t count, const float* __restrict g, const float* __restrict w,
+                                       const int8_t* __restrict codes, float alpha, int32_t k, bool clips,
+                                       float* __restrict gw) {
+  Lanes lanes;
+  float slope[kBlock];
+  const float fk = static_cast<float>(k), limit = clips ? 1.0f : __builtin_inff();
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t size = count - start < kBlock ? count - start : kBlock;
+    for (int64_t i = 0; i < size; ++i) {
+      const float z = w[start + i] / alpha, size_of_z = z < 0 ? -z : z, sign = z > 0 ? 1.0f : -1.0f;
+      const float inside = static_cast<float>(codes[start + i]) / fk - z;
+      slope[i] = size_of_z > 1 ? sign : inside;
+      gw[start + i] = size_of_z > limit ? 0.0f : g[start + i];
+    }
+    lanes.add_products(size, g + start, slope);
+  }
+  return lanes.total();
+}
+
+inline float normed_relu(float x, float factor, float shift) {
+  const float y = x * factor + shift;
+  return y < 0 ? 0 : y;
+}
+
+inline void norm_relu(int64_t rows, int64_t channels, const float* __restrict x, const float* __restrict factor,
+                      const float* __restrict shift, float* __restrict y) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) y[r * channels + c] = normed_relu(x[r * channels + c], factor[c], shift[c]);
+}
+
+inline void norm_add_relu(int64_t rows, int64_t channels, const float* __restrict x, const float* __restrict factor,
+                          const float* __restrict shift, const float* __restrict shortcut, float* __restrict y) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) {
+      const float sum = (x[r * channels + c] * factor[c] + shift[c]) + shortcut[r * channels + c];
+      y[r * channels + c] = sum < 0 ? 0 : sum;
+    }
+}
+
+inline void norm_relu_quantize(int64_t rows, int64_t channels, const float* __restrict x,
+                               const float* __restrict factor, const float* __restrict shift, float alpha, int32_t k,
+                               const uint8_t* __restrict table, uint8_t* __restrict codes) {
+  uint8_t m[kBlock];
+  const float two_k = static_cast<float>(2 * k);
+  for (int64_t r = 0; r < rows; ++r, x += channels, codes += channels)
+    for (int64_t start = 0; start < channels; start += kBlock) {
+      const int64_t size = channels - start < kBlock ? channels - start : kBlock;
+      for (int64_t i = 0; i < size; ++i)
+        m[i] = half_step(normed_relu(x[start + i], factor[start + i], shift[start + i]), alpha, two_k);
+      look_up(size, m, table, 2 * k + 1, codes + start);
+    }
+}
+
+inline void norm_relu_sums(int64_t rows, int64_t channels, const float* __restrict g, const float* __restrict x,
+                           const float* __restrict factor, const float* __restrict shift, const float* __restrict mean,
+                           double* __restrict sum_g, double* __restrict sum_gx) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) {
+      const float value = x[r * channels + c];
+      const double gradient = normed_relu(value, factor[c], shift[c]) > 0 ? g[r * channels + c] : 0.0f;
+      sum_g[c] += gradient;
+      sum_gx[c] += gradient * (value - mean[c]);
+    }
+}
+
+inline double norm_relu_quantize_sums(int64_t rows, int64_t channels, const float* __restrict g,
+                                      const float* __restrict x, const uint8_t* __restrict codes,
+                                      const float* __restrict factor, const float* __restrict shift,
+                                      const float* __restrict mean, float alpha, int32_t k, double* __restrict sum_g,
+                                      double* __restrict sum_gx) {
+  Lanes lanes;
+  float slope[kBlock], kept[kBlock];
+  const float fk = static_cast<float>(k);
+  for (int64_t r = 0; r < rows; ++r, g += channels, x += channels, codes += channels)
+    for (int64_t start = 0; start < channels; start += kBlock) {
+      const int64_t size = channels - start < kBlock ? channels - start : kBlock;
+      for (int64_t j = 0; j < size; ++j) {
+        const int64_t i = start + j;
+        const float y = normed_relu(x[i], factor[i], shift[i]), z = y / alpha, q = static_cast<float>(codes[i]) / fk;
+        slope[j] = (q - (z > 1 ? 1.0f : z)) + (z > 1 ? 1.0f : 0.0f);
+        const float below_limit = z > 1 ? 0.0f : g[i];
+        kept[j] = y > 0 ? below_limit : 0.0f;
+      }
+      for (int64_t j = 0; j < size; ++j) {
+        const double gradient = kept[j];
+        sum_g[start + j] += gradient;
+        sum_gx[start + j] += gradient * (x[start + j] - mean[start + j]);
+      }
+      lanes.add_products(size, g + start, slope);
+    }
+  return lanes.total();
+}
+
+inline void norm_relu_gradient(int64_t rows, int64_t channels, const float* __restrict x,
+                               const float* __restrict factor, const float* __restrict shift, float limit,
+                               const float* __restrict a, const float* __restrict b, const float* __restrict c,
+                               float* __restrict g) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < channels; ++i) {
+      const float value = x[r * channels + i], y = normed_relu(value, factor[i], shift[i]);
+      // y > alpha says the same as y / alpha > 1, whatever the rounding of the quotient.
+      const float below_limit = y > limit ? 0.0f : g[r * channels + i], kept = y > 0 ? below_limit : 0.0f;
+      g[r * channels + i] = kept * a[i] + (value * b[i] + c[i]);
+    }
+}
+
+inline void relu_sums(int64_t rows, int64_t channels, const float* __restrict y, const float* __restrict x,
+                      const float* __restrict mean, float* __restrict g, double* __restrict sum_g,
+                      double* __restrict sum_gx) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) {
+      const float kept = y[r * channels + c] > 0 ? g[r * channels + c] : 0.0f;
+      g[r * channels + c] = kept;
+      sum_g[c] += static_cast<double>(kept);
+      sum_gx[c] += static_cast<double>(kept) * static_cast<double>(x[r * channels + c] - mean[c]);
+    }
+}
+
+inline double sum(int64_t count, const float* __restrict x) {
+  Lanes lanes;
+  lanes.add_each(count, [=](int64_t i) { return static_cast<double>(x[i]); });
+  return lanes.total();
+}
+
+inline double sum_of_squares(int64_t count, const float* __restrict x, double centre) {
+  Lanes lanes;
+  lanes.add_each(count, [=](int64_t i) { return (x[i] - centre) * (x[i] - centre); });
+  return lanes.total();
+}
+
+inline double dot(int64_t count, const float* __restrict a, const float* __restrict b) {
+  Lanes lanes;
+  lanes.add_products(count, a, b);
+  return lanes.total();
+}
+
+inline void standardize(int64_t count, const float* __restrict x, float mean, float deviation, float* __restrict y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = (x[i] - mean) / deviation;
+}
+
+inline void standardize_gradient(int64_t count, const float* __restrict g, const float* __restrict w, double mean,
+                                 double slope, double deviation, float* __restrict gw) {
+  for (int64_t i = 0; i < count; ++i) gw[i] = static_cast<float>((g[i] - mean - w[i] * slope) / deviation);
 }
 
 inline void sgd(int64_t count, const float* __restrict g, float rate, float momentum, float decay, float* __restrict p,
@@ -114,6 +314,32 @@ inline void sgd(int64_t count, const float* __restrict g, float rate, float mome
   }
 }
 
-inline constexpr Loops kLoops{
-    kName,        relu,          relu_backward, add,           scale,    scale_sums,        decode,
-    channel_sums, gradient_sums, scale_shift,   norm_gradient, quantize, quantize_gradient, sgd};
+inline constexpr Loops kLoops{kName,
+                              relu,
+                              relu_backward,
+                              add,
+                              scale,
+                              scale_sums,
+                              decode,
+                              channel_sums,
+                              gradient_sums,
+                              scale_shift,
+                              norm_gradient,
+                              quantize,
+                              quantize_wide,
+                              quantize_gradient,
+                              quantize_signed,
+                              quantize_signed_gradient,
+                              norm_relu,
+                              norm_add_relu,
+                              norm_relu_quantize,
+                              norm_relu_sums,
+                              norm_relu_quantize_sums,
+                              norm_relu_gradient,
+                              relu_sums,
+                              sum,
+                              sum_of_squares,
+                              dot,
+                              standardize,
+                              standardize_gradient,
+                              sgd};

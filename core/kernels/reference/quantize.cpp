@@ -87,8 +87,8 @@ void ReferenceQuantize::quantize_activation(const Tensor& x, const Tensor& alpha
 }
 
 void ReferenceQuantize::quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha,
-                                                     const Quantized& out, QuantizerVariant variant, Tensor& gx,
-                                                     Tensor& galpha) const {
+                                                     const Quantized& out, QuantizerVariant variant, bool adds,
+                                                     Tensor& gx, Tensor& galpha) const {
   dispatch_float(g.dtype(), [&](auto zero) {
     using Float = decltype(zero);
     const auto gs = g.data<Float>(), xs = x.data<Float>();
@@ -100,7 +100,8 @@ void ReferenceQuantize::quantize_activation_backward(const Tensor& g, const Tens
     for (size_t i = 0; i < gs.size(); ++i) {
       const Float z = xs[i] / a;
       const bool above = z > 1, below = clips_below && z < 0;
-      gxs[i] = above || below ? Float(0) : gs[i];
+      const Float kept = above || below ? Float(0) : gs[i];
+      gxs[i] = adds ? gxs[i] + kept : kept;
       sum += static_cast<double>(gs[i]) * (above ? 1 : below ? 0 : static_cast<double>(q[i]) - z);
     }
     galpha.data<Float>()[0] = static_cast<Float>(sum);

@@ -6,12 +6,14 @@ const Kernels& reference_kernels() {
   static const ReferenceConv conv;
   static const ReferenceNorm norm;
   static const ReferenceQuantize quantize;
+  static const ReferenceFused fused;
   static const ReferenceElementwise elementwise;
   static const ReferencePool pool;
   static const ReferenceLinear linear;
   static const ReferenceLoss loss;
   static const ReferenceUpdate update;
-  static const Kernels kernels{"reference", &conv, &norm, &quantize, &elementwise, &pool, &linear, &loss, &update};
+  static const Kernels kernels{"reference",  &conv, &norm,   &quantize, &fused,
+                               &elementwise, &pool, &linear, &loss,     &update};
   return kernels;
 }
 

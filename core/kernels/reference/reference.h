@@ -46,9 +46,28 @@ class ReferenceQuantize : public QuantizeKernels {
                                 QuantizerVariant variant, Tensor& gw, Tensor& galpha) const override;
   void quantize_activation(const Tensor& x, const Tensor& alpha, Quantized& out) const override;
   void quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out,
-                                    QuantizerVariant variant, Tensor& gx, Tensor& galpha) const override;
+                                    QuantizerVariant variant, bool adds, Tensor& gx, Tensor& galpha) const override;
   void dequantize(const Quantized& q, Tensor& values) const override;
   void round_to_8bit(const Tensor& w, FirstLastRule rule, Tensor& out, Tensor& largest) const override;
+};
+
+class ReferenceFused : public FusedKernels {
+ public:
+  void norm_relu(const Tensor& x, const BatchNormTerms& norm, Tensor& y) const override;
+  void norm_relu_backward(const Tensor& x, const BatchNormTerms& norm, Tensor& g, Tensor& ggamma,
+                          Tensor& gbeta) const override;
+  void norm_add_relu(const Tensor& x, const BatchNormTerms& norm, const Tensor& shortcut, Tensor& y) const override;
+  void norm_add_relu_backward(const Tensor& x, const Tensor& y, const BatchNormTerms& norm, Tensor& g, Tensor& gx,
+                              Tensor& ggamma, Tensor& gbeta) const override;
+  void norm_relu_quantize(const Tensor& x, const BatchNormTerms& norm, const Tensor& alpha,
+                          Quantized& out) const override;
+  void norm_relu_quantize_backward(const Tensor& x, const BatchNormTerms& norm, const Tensor& alpha,
+                                   const Quantized& out, Tensor& g, Tensor& ggamma, Tensor& gbeta,
+                                   Tensor& galpha) const override;
+
+ protected:
+  // Whose lines these are made of.
+  virtual const Kernels& kernels() const { return reference_kernels(); }
 };
 
 class ReferenceElementwise : public ElementwiseKernels {

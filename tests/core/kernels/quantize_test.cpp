@@ -56,7 +56,7 @@ void check_quantizer(bool weights, const LevelSet& levels, QuantizerVariant vari
       kernels.quantize_weight_backward(g, x, alpha, q, variant, gx, galpha);
     } else {
       kernels.quantize_activation(x, alpha, q);
-      kernels.quantize_activation_backward(g, x, alpha, q, variant, gx, galpha);
+      kernels.quantize_activation_backward(g, x, alpha, q, variant, false, gx, galpha);
     }
     kernels.dequantize(q, values);
     if (levels.k() <= 4096) check_all_levels(q, weights);
@@ -98,7 +98,7 @@ TEST_CASE("kernels: a value that is not a number takes level 0 and shows in alph
       Quantized q = Quantized::like(x, levels, false);
       Tensor gx({3}, DType::f32), galpha({}, DType::f32);
       kernels->quantize->quantize_activation(x, alpha, q);
-      kernels->quantize->quantize_activation_backward(g, x, alpha, q, variant, gx, galpha);
+      kernels->quantize->quantize_activation_backward(g, x, alpha, q, variant, false, gx, galpha);
       CHECK(doubles(q.codes) == std::vector<double>{24, 0, 12});
       CHECK(doubles(gx) == std::vector<double>{2, 2, 2});
       CHECK(std::isnan(galpha.item()));

@@ -1,0 +1,24 @@
+#include "core/ops/threshold.h"
+
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/kernels/call.h"
+
+namespace apotnet {
+
+void require_usable_threshold(const Variable& alpha, const std::string& layer, const char* which) {
+  const double value = alpha.value().item();
+  if (!std::isfinite(value) || value <= 0)
+    fail(ErrorCategory::diverged, layer, ": the clipping threshold of its ", which, " is ", value,
+         "; it must be positive (a lower learning rate for alpha keeps it so)");
+}
+
+Tensor scaled_gradient(const Tensor& gradient, double scale) {
+  if (scale == 1) return gradient;
+  Tensor result(gradient.shape(), gradient.dtype());
+  call("scale", &ElementwiseKernels::scale, gradient, scale, result);
+  return result;
+}
+
+}  // namespace apotnet
