@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "core/base/parallel.h"
@@ -30,11 +31,13 @@ std::shared_ptr<Buffer> allocate_scratch(const WinogradShape& s, bool with_sums)
   return allocate(zeros + kWinogradPositions * position);
 }
 
-// Calls body(chunk, shape of its images, first image). A chunk is large enough to be worth its share of the weights.
+// As many images as fill half a megabyte, so that a chunk's weight sums are worth their transform.
 int64_t images_per_chunk(const WinogradShape& s) {
   const int64_t largest = s.height * s.width * std::max(s.channels, s.outputs);
   return std::clamp<int64_t>((int64_t{1} << 17) / std::max<int64_t>(largest, 1), 1, 32);
 }
+
+// body(chunk, shape of its images, first image)
 template <typename F>
 void for_each_chunk(const WinogradShape& s, F&& body) {
   const int64_t per_chunk = images_per_chunk(s);
@@ -45,6 +48,7 @@ void for_each_chunk(const WinogradShape& s, F&& body) {
   });
 }
 
+// gw = sum over chunks in their order. A chunk's sums come back from the 36 positions while they are in the cache.
 template <typename Element>
 void backward_weight(const WinogradKernels& kernels, const WinogradShape& s, const float* gy, const Element* x,
                      float step, float* gw) {

@@ -3,7 +3,7 @@
 #include "core/kernels/cpu/winograd_f32.h"
 
 namespace apotnet {
-namespace avx2 {
+namespace winograd_avx2 {
 constexpr const char* kName = "avx2";
 constexpr int64_t kLanes = 8;
 typedef __m256 Vector;
@@ -17,8 +17,8 @@ inline Vector load(const uint8_t* codes) {
 }
 
 #include "core/kernels/cpu/winograd_f32_body.h"
-}  // namespace avx2
+}  // namespace winograd_avx2
 
-const WinogradKernels& avx2_winograd() { return avx2::kWinograd; }
+const WinogradKernels& avx2_winograd() { return winograd_avx2::kWinograd; }
 
 }  // namespace apotnet

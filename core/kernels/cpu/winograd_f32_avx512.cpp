@@ -3,7 +3,7 @@
 #include "core/kernels/cpu/winograd_f32.h"
 
 namespace apotnet {
-namespace avx512 {
+namespace winograd_avx512 {
 constexpr const char* kName = "avx512";
 constexpr int64_t kLanes = 16;
 typedef __m512 Vector;
@@ -19,8 +19,8 @@ inline Vector load(const uint8_t* codes) {
 }
 
 #include "core/kernels/cpu/winograd_f32_body.h"
-}  // namespace avx512
+}  // namespace winograd_avx512
 
-const WinogradKernels& avx512_winograd() { return avx512::kWinograd; }
+const WinogradKernels& avx512_winograd() { return winograd_avx512::kWinograd; }
 
 }  // namespace apotnet

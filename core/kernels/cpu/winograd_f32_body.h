@@ -1,5 +1,5 @@
 // The kernels of winograd_f32.h. No #pragma once: each winograd_f32_*.cpp includes this inside a namespace of its own,
-// after Vector (kLanes floats), load(const uint8_t*), broadcast, multiply_add and the sizes of the register blocks.
+// after Vector (kLanes floats), load(const uint8_t*), multiply_add and the sizes of the register blocks.
 // Only plain code stands here, so that no inline function of the standard library is compiled for a processor that the
 // program may not run on.
 
@@ -150,8 +150,7 @@ inline void store_tile(const WinogradShape& s, const Tile& tile, const float* po
   }
 }
 
-// out[tile][c] = sum over k of a[tile][k] * b[k][c] for a block of tiles and vectors of channels that fits the
-// registers
+// out[tile][c] = sum over k of a[tile][k] * b[k][c] for as many tiles and vectors of channels as fit the registers
 template <int kRows, int kVectors>
 inline void multiply_rows(int64_t depth, const float* a, const float* b, float* out) {
   Vector sum[kRows][kVectors] = {};
@@ -173,7 +172,7 @@ inline void multiply_rows(int64_t depth, const float* a, const float* b, float* 
     for (int v = 0; v < kVectors; ++v) store(out + (v * kBlock + r) * kLanes, sum[r][v]);
 }
 
-// out [tiles, channels] = a [tiles, depth] x b [depth, channels]; tiles a multiple of both kRows
+// out [tiles, channels] = a [tiles, depth] x b [depth, channels]; tiles a multiple of kRowsMultiple
 inline void multiply(int64_t tiles, int64_t depth, int64_t channels, const float* a, const float* b, float* out) {
   int64_t c = 0;
   for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
@@ -184,7 +183,7 @@ inline void multiply(int64_t tiles, int64_t depth, int64_t channels, const float
       multiply_rows<kRowsOfOne, 1>(depth, a + t * kLanes, b + c * depth, out + c * kBlock + t * kLanes);
 }
 
-// sums[o][c] += sum over tiles of gy[tile][o] * x[tile][c] for a block of outputs and vectors of channels
+// sums[o][c] += sum over tiles of gy[tile][o] * x[tile][c] for as many outputs and vectors of channels as fit
 template <int kRows, int kVectors>
 inline void accumulate_rows(int64_t tiles, int64_t outputs, const float* gy, const float* x, float* sums, bool first) {
   Vector sum[kRows][kVectors] = {};
@@ -225,6 +224,7 @@ inline void accumulate(int64_t tiles, int64_t outputs, int64_t channels, const f
                                         first);
 }
 
+// The mirrored 3x3 weights of each pair of channels, at the 36 positions.
 inline void transform_weight(int64_t channels, int64_t outputs, const float* w, float* transformed) {
   for (int64_t o = 0; o < outputs; ++o)
     for (int64_t c = 0; c < channels; c += kLanes) {
@@ -248,8 +248,8 @@ inline void transform_weight(int64_t channels, int64_t outputs, const float* w, 
     }
 }
 
-// Distance of two positions in the scratch: a cache line more than a power of two, so that they fall into different
-// sets of the first level cache.
+// Distance of two positions in the scratch: an odd number of cache lines, so that the 36 lines of a tile fall into
+// different sets of the first level cache.
 inline int64_t distance(int64_t channels) { return kBlock * channels + 16; }
 
 // Fetches memory that the next block reads or writes, a part during each position's product: without this the
@@ -303,6 +303,7 @@ inline void backward_input(const WinogradShape& s, const float* gy, const float*
   }
 }
 
+// gw = step * the sums, back from the 36 positions.
 inline void inverse_weight(const WinogradShape& s, const float* sums, float step, float* gw) {
   for (int64_t o = 0; o < s.outputs; ++o)
     for (int64_t c = 0; c < s.channels; c += kLanes) {

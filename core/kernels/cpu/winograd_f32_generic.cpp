@@ -1,7 +1,7 @@
 #include "core/kernels/cpu/winograd_f32.h"
 
 namespace apotnet {
-namespace generic {
+namespace winograd_generic {
 constexpr const char* kName = "generic";
 constexpr int64_t kLanes = 4;
 typedef float Vector __attribute__((vector_size(16)));
@@ -16,8 +16,8 @@ inline Vector load(const uint8_t* codes) {
 }
 
 #include "core/kernels/cpu/winograd_f32_body.h"
-}  // namespace generic
+}  // namespace winograd_generic
 
-const WinogradKernels& generic_winograd() { return generic::kWinograd; }
+const WinogradKernels& generic_winograd() { return winograd_generic::kWinograd; }
 
 }  // namespace apotnet
