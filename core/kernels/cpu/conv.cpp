@@ -8,6 +8,7 @@
 #include "core/kernels/cpu/few_channels.h"
 #include "core/kernels/cpu/loops.h"
 #include "core/kernels/cpu/onednn.h"
+#include "core/kernels/cpu/winograd_f32.h"
 
 namespace apotnet {
 namespace {
@@ -56,31 +57,97 @@ struct ImageChunks {
   }
 };
 
-// gw = sum over chunks in their order. x_of(first image, images, scratch) gives the chunk's float input, which it may
-// make in `scratch`.
-template <typename F>
-void backward_weight(const ImageChunks& chunks, const Tensor& gy, F&& x_of, Tensor& gw) {
-  std::vector<std::shared_ptr<Buffer>> partial(static_cast<size_t>(chunks.count()));
-  const float* gys = gy.data<float>().data();
-  parallel_for(chunks.count(), [&](int64_t chunk) {
-    const int64_t first = chunk * chunks.per_chunk, images = chunks.images_of(chunk);
-    const OneDnnConvolution& convolution = chunks.convolution(ConvPass::backward_weight, images);
-    const auto packed = Buffer::allocate(convolution.packed_bytes(), {});
-    std::shared_ptr<Buffer> scratch;
-    convolution.run(gys + first * chunks.y_image(), x_of(first, images, scratch), packed->data());
-    partial[static_cast<size_t>(chunk)] = Buffer::allocate(gw.bytes(), {});
-    convolution.unpack(packed->data(), partial[static_cast<size_t>(chunk)]->data());
-  });
-  std::memcpy(gw.raw(), partial[0]->data(), gw.bytes());
-  float* sum = gw.data<float>().data();
-  for (size_t i = 1; i < partial.size(); ++i)
-    loops().add(gw.elements(), sum, reinterpret_cast<const float*>(partial[i]->data()), sum);
-}
+// The three tensors of a backward pass; `x` is float32, or u8 codes of `step`.
+struct OneDnnBackward {
+  static void input(const ImageChunks& chunks, const Tensor& gy, const Tensor& w, Tensor& gx) {
+    const float* gys = gy.data<float>().data();
+    float* gxs = gx.data<float>().data();
+    chunks.for_each(ConvPass::backward_input, w,
+                    [&](const OneDnnConvolution& convolution, const void* weights, int64_t first, int64_t) {
+                      convolution.run(gys + first * chunks.y_image(), weights, gxs + first * chunks.x_image());
+                    });
+  }
+
+  // gw = sum over chunks in their order.
+  static void weight(const ImageChunks& chunks, const Tensor& gy, const Tensor& x, float step, Tensor& gw) {
+    std::vector<std::shared_ptr<Buffer>> partial(static_cast<size_t>(chunks.count()));
+    const float* gys = gy.data<float>().data();
+    parallel_for(chunks.count(), [&](int64_t chunk) {
+      const int64_t first = chunk * chunks.per_chunk, images = chunks.images_of(chunk);
+      const OneDnnConvolution& convolution = chunks.convolution(ConvPass::backward_weight, images);
+      const auto packed = Buffer::allocate(convolution.packed_bytes(), {});
+      std::shared_ptr<Buffer> scratch;
+      const float* values = decode(chunks, x, step, first, images, scratch);
+      convolution.run(gys + first * chunks.y_image(), values, packed->data());
+      partial[static_cast<size_t>(chunk)] = Buffer::allocate(gw.bytes(), {});
+      convolution.unpack(packed->data(), partial[static_cast<size_t>(chunk)]->data());
+    });
+    std::memcpy(gw.raw(), partial[0]->data(), gw.bytes());
+    float* sum = gw.data<float>().data();
+    for (size_t i = 1; i < partial.size(); ++i)
+      loops().add(gw.elements(), sum, reinterpret_cast<const float*>(partial[i]->data()), sum);
+  }
+
+  // The float input of a chunk. Codes become floats a chunk at a time: they never leave the cache.
+  static const float* decode(const ImageChunks& chunks, const Tensor& x, float step, int64_t first, int64_t images,
+                             std::shared_ptr<Buffer>& scratch) {
+    if (x.dtype() == DType::f32) return x.data<float>().data() + first * chunks.x_image();
+    const int64_t count = images * chunks.x_image();
+    scratch = Buffer::allocate(static_cast<size_t>(count) * sizeof(float), {});
+    auto* values = reinterpret_cast<float*>(scratch->data());
+    loops().decode(count, x.data<uint8_t>().data() + first * chunks.x_image(), step, values);
+    return values;
+  }
+};
+
+struct WinogradBackward {
+  static WinogradShape shape_of(const ConvShape& s) { return {s.images, s.height, s.width, s.channels, s.outputs}; }
+
+  static bool accepts(const ConvShape& s) {
+    return s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1 && s.groups == 1 &&
+           winograd_kernels(s.channels, s.outputs) && winograd_pays(shape_of(s));
+  }
+  static void input(const ImageChunks& chunks, const Tensor& gy, const Tensor& w, Tensor& gx) {
+    const ConvShape& s = chunks.shape;
+    winograd_backward_input(*winograd_kernels(s.channels, s.outputs), shape_of(s), gy.data<float>().data(),
+                            w.data<float>().data(), gx.data<float>().data());
+  }
+  static void weight(const ImageChunks& chunks, const Tensor& gy, const Tensor& x, float step, Tensor& gw) {
+    const WinogradShape s = shape_of(chunks.shape);
+    const WinogradKernels& kernels = *winograd_kernels(s.channels, s.outputs);
+    const float* gys = gy.data<float>().data();
+    float* gws = gw.data<float>().data();
+    if (x.dtype() == DType::f32)
+      winograd_backward_weight(kernels, s, gys, x.data<float>().data(), gws);
+    else
+      winograd_backward_weight(kernels, s, gys, x.data<uint8_t>().data(), step, gws);
+  }
+};
 
 // oneDNN 2.6 on AVX2 writes past its scratch memory in strided 1x1 convolutions of fewer than 8 channels. No network
 // has such a layer, so the plain loops will do.
 bool is_safe_in_onednn(const Shape& x, const Shape& w, const Conv2dGeometry& geometry) {
   return geometry.stride == 1 || w[1] * w[2] > 1 || x[3] / geometry.groups >= 8;
+}
+bool is_safe_in_onednn(const ConvShape& s) {
+  return s.stride == 1 || s.kernel_h * s.kernel_w > 1 || s.channels / s.groups >= 8;
+}
+
+// The ways to compute a backward pass, the fastest first; the plain loops take what none of them accepts.
+struct BackwardKernel {
+  const char* name;
+  bool (*accepts)(const ConvShape& shape);
+  void (*input)(const ImageChunks& chunks, const Tensor& gy, const Tensor& w, Tensor& gx);
+  void (*weight)(const ImageChunks& chunks, const Tensor& gy, const Tensor& x, float step, Tensor& gw);
+};
+constexpr BackwardKernel kBackwardKernels[] = {
+    {"winograd", WinogradBackward::accepts, WinogradBackward::input, WinogradBackward::weight},
+    {"onednn", is_safe_in_onednn, OneDnnBackward::input, OneDnnBackward::weight},
+};
+
+const BackwardKernel* backward_kernel(const ConvShape& shape) {
+  const auto* found = std::ranges::find_if(kBackwardKernels, [&](const auto& row) { return row.accepts(shape); });
+  return found == std::end(kBackwardKernels) ? nullptr : found;
 }
 
 // The own kernel for these codes; null where only the portable ones would fit.
@@ -151,25 +218,16 @@ void CpuConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geo
 
 void CpuConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
                                     Tensor& gx) const {
-  if (!is_safe_in_onednn(gx.shape(), w.shape(), geometry))
-    return ReferenceConv::conv2d_backward_input(gy, w, geometry, gx);
   const ImageChunks chunks(gx.shape(), w.shape(), gy.shape(), geometry);
-  const float* gys = gy.data<float>().data();
-  float* gxs = gx.data<float>().data();
-  chunks.for_each(ConvPass::backward_input, w,
-                  [&](const OneDnnConvolution& convolution, const void* weights, int64_t first, int64_t) {
-                    convolution.run(gys + first * chunks.y_image(), weights, gxs + first * chunks.x_image());
-                  });
+  if (const BackwardKernel* kernel = backward_kernel(chunks.shape)) return kernel->input(chunks, gy, w, gx);
+  ReferenceConv::conv2d_backward_input(gy, w, geometry, gx);
 }
 
 void CpuConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
                                      Tensor& gw) const {
-  if (!is_safe_in_onednn(x.shape(), gw.shape(), geometry))
-    return ReferenceConv::conv2d_backward_weight(gy, x, geometry, gw);
   const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
-  const float* xs = x.data<float>().data();
-  const auto x_of = [&](int64_t first, int64_t, std::shared_ptr<Buffer>&) { return xs + first * chunks.x_image(); };
-  backward_weight(chunks, gy, x_of, gw);
+  if (const BackwardKernel* kernel = backward_kernel(chunks.shape)) return kernel->weight(chunks, gy, x, 1, gw);
+  ReferenceConv::conv2d_backward_weight(gy, x, geometry, gw);
 }
 
 void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const {
@@ -200,20 +258,10 @@ void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dG
 
 void CpuConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
                                            Tensor& gw) const {
-  if (!x.exact() || !is_safe_in_onednn(x.shape(), gw.shape(), geometry))
-    return ReferenceConv::conv2d_codes_backward_weight(gy, x, geometry, gw);
   const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
-  const uint8_t* codes = x.codes.data<uint8_t>().data();
-  const float step = x.step.data<float>()[0];
-  // Codes become floats a chunk at a time: they never leave the cache.
-  const auto x_of = [&](int64_t first, int64_t images, std::shared_ptr<Buffer>& scratch) {
-    const int64_t count = images * chunks.x_image();
-    scratch = Buffer::allocate(static_cast<size_t>(count) * sizeof(float), {});
-    auto* values = reinterpret_cast<float*>(scratch->data());
-    loops().decode(count, codes + first * chunks.x_image(), step, values);
-    return values;
-  };
-  backward_weight(chunks, gy, x_of, gw);
+  const BackwardKernel* kernel = x.exact() ? backward_kernel(chunks.shape) : nullptr;
+  if (!kernel) return ReferenceConv::conv2d_codes_backward_weight(gy, x, geometry, gw);
+  kernel->weight(chunks, gy, x.codes, x.step.data<float>()[0], gw);
 }
 
 }  // namespace apotnet

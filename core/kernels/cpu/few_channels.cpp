@@ -23,8 +23,8 @@ std::shared_ptr<Buffer> packed(const Tensor& w) {
 
 auto kernel() {
 #if defined(__x86_64__)
-  if (selected_isa() == Isa::vnni) return vnni_few_channels;
-  if (selected_isa() == Isa::avx2) return avx2_few_channels;
+  if (selected_isa() >= Isa::avx512) return avx512_few_channels;
+  if (selected_isa() >= Isa::avx2) return avx2_few_channels;
 #endif
   return generic_few_channels;
 }

@@ -30,6 +30,6 @@ struct FewChannelsStrip {
 // the others fuse them.
 void generic_few_channels(const FewChannelsStrip& strip);
 void avx2_few_channels(const FewChannelsStrip& strip);
-void vnni_few_channels(const FewChannelsStrip& strip);
+void avx512_few_channels(const FewChannelsStrip& strip);
 
 }  // namespace apotnet

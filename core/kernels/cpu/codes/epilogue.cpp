@@ -48,7 +48,7 @@ const Epilogues& generic_epilogues() {
 const Epilogues& epilogues() {
 #if defined(__x86_64__)
   if (selected_isa() == Isa::vnni) return vnni_epilogues();
-  if (selected_isa() == Isa::avx2) return avx2_epilogues();
+  if (selected_isa() >= Isa::avx2) return avx2_epilogues();
 #endif
   return generic_epilogues();
 }

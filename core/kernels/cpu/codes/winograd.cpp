@@ -140,13 +140,13 @@ bool fits_16_bits(const CodesConvShape& s, const CodesConvOperands& operands) {
 std::unique_ptr<CodesConv> make_winograd_avx2(const CodesConvShape& shape, const CodesConvOperands& operands) {
   if (shape.channels < 32 || !fits(shape, operands) || !fits_16_bits(shape, operands)) return nullptr;
   return std::make_unique<WinogradConv>(shape, operands,
-                                        WinogradKind{"winograd16", Isa::avx2, avx2_winograd, 4, 2, true});
+                                        WinogradKind{"winograd16", Isa::avx2, avx2_winograd_codes, 4, 2, true});
 }
 
 std::unique_ptr<CodesConv> make_winograd_vnni(const CodesConvShape& shape, const CodesConvOperands& operands) {
   if (!fits(shape, operands)) return nullptr;
   return std::make_unique<WinogradConv>(shape, operands,
-                                        WinogradKind{"winograd-vnni", Isa::vnni, vnni_winograd, 8, 4, false});
+                                        WinogradKind{"winograd-vnni", Isa::vnni, vnni_winograd_codes, 8, 4, false});
 }
 #endif
 

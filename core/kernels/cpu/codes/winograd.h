@@ -25,12 +25,12 @@ struct WinogradStrip {
 // All integer: G is scaled by 2 on both sides, so Y is 4 times the sums and a final shift by 2 is exact. B^T d B of
 // codes in [0, a] lies in [0, 4a] at position (1, 1) and in [-2a, 2a] elsewhere; 2a is added there, so that it is u8 (a
 // <= 63), and taken back by the value that the sums start from.
-//   avx2_winograd  16-bit sums, exact where 4 * every output fits 16 bits: all steps wrap, only the end must fit
+//   avx2_winograd_codes  16-bit sums, exact where 4 * every output fits 16 bits: all steps wrap, only the end must fit
 //                  (weights [position][outputs / 16][channels / 2][16][2]; start s16)
-//   vnni_winograd  32-bit sums, always exact (weights [position][outputs / 16][channels / 4][16][4]; start s32)
+//   vnni_winograd_codes  32-bit sums, always exact (weights [position][outputs / 16][channels / 4][16][4]; start s32)
 // Vertical transforms run over whole rows of the frame, horizontal ones over the channels of a tile; then a small
 // matrix product per position over 4 or 8 tiles x 32 outputs, and the inverse transform of those.
-void avx2_winograd(const WinogradStrip& strip);
-void vnni_winograd(const WinogradStrip& strip);
+void avx2_winograd_codes(const WinogradStrip& strip);
+void vnni_winograd_codes(const WinogradStrip& strip);
 
 }  // namespace apotnet

@@ -91,7 +91,7 @@ void block_of_outputs(const WinogradStrip& s, const uint8_t* transformed, int64_
 
 }  // namespace
 
-void avx2_winograd(const WinogradStrip& s) {
+void avx2_winograd_codes(const WinogradStrip& s) {
   const int64_t tiles = rounded_up(s.tile_rows * s.tiles_per_row, kTiles);
   const WinogradScratch scratch = transform_input(s, tiles);
   auto* products = reinterpret_cast<int16_t*>(scratch.products);

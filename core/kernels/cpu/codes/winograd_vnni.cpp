@@ -71,7 +71,7 @@ void block_of_outputs(const WinogradStrip& s, const uint8_t* transformed, int64_
 
 }  // namespace
 
-void vnni_winograd(const WinogradStrip& s) {
+void vnni_winograd_codes(const WinogradStrip& s) {
   const int64_t tiles = rounded_up(s.tile_rows * s.tiles_per_row, kTiles);
   const WinogradScratch scratch = transform_input(s, tiles);
   const auto of_channels = s.channels == 16   ? block_of_outputs<16>

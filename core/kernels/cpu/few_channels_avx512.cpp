@@ -18,6 +18,6 @@ constexpr int kPixels = 8;
 
 }  // namespace
 
-void vnni_few_channels(const FewChannelsStrip& strip) { few_channels(strip); }
+void avx512_few_channels(const FewChannelsStrip& strip) { few_channels(strip); }
 
 }  // namespace apotnet
