@@ -126,9 +126,6 @@ struct WinogradBackward {
 
 // oneDNN 2.6 on AVX2 writes past its scratch memory in strided 1x1 convolutions of fewer than 8 channels. No network
 // has such a layer, so the plain loops will do.
-bool is_safe_in_onednn(const Shape& x, const Shape& w, const Conv2dGeometry& geometry) {
-  return geometry.stride == 1 || w[1] * w[2] > 1 || x[3] / geometry.groups >= 8;
-}
 bool is_safe_in_onednn(const ConvShape& s) {
   return s.stride == 1 || s.kernel_h * s.kernel_w > 1 || s.channels / s.groups >= 8;
 }
@@ -206,8 +203,8 @@ bool float_path_is_exact(const Quantized& x, const Quantized& w) {
 
 void CpuConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
   if (fits_few_channels(x, w, geometry)) return few_channels_conv2d(x, w, geometry, y);
-  if (!is_safe_in_onednn(x.shape(), w.shape(), geometry)) return ReferenceConv::conv2d(x, w, geometry, y);
   const ImageChunks chunks(x.shape(), w.shape(), y.shape(), geometry);
+  if (!is_safe_in_onednn(chunks.shape)) return ReferenceConv::conv2d(x, w, geometry, y);
   const float* xs = x.data<float>().data();
   float* ys = y.data<float>().data();
   chunks.for_each(ConvPass::forward, w,
