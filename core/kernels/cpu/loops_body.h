@@ -119,16 +119,17 @@ inline double quantize_gradient(int64_t count, const float* __restrict g, const 
                                 float* __restrict gx) {
   Lanes lanes;
   float slope[kBlock], kept[kBlock];
-  const float lower = clips_below ? 0.0f : -__builtin_inff(), fk = static_cast<float>(k);
+  const float lower = clips_below ? 0.0f : -__builtin_inff(), fk = static_cast<float>(k), k_alpha = fk * alpha;
   for (int64_t start = 0; start < count; start += kBlock) {
     const int64_t size = count - start < kBlock ? count - start : kBlock;
-    // slope = q - z inside, 1 above, 0 below a clip: q - clamp(z), and 1 more above, where q = 1.
+    // slope = K alpha times (q - z inside, 1 above, 0 below a clip): no division, and x > alpha says the same as z > 1,
+    // whatever the rounding of the quotient.
     for (int64_t i = 0; i < size; ++i) {
-      const float z = x[start + i] / alpha, q = static_cast<float>(codes[start + i]) / fk;
-      const float capped = z > 1 ? 1.0f : z, clamped = capped < lower ? lower : capped;
-      slope[i] = (q - clamped) + (z > 1 ? 1.0f : 0.0f);
-      const float below_limit = z > 1 ? 0.0f : g[start + i];
-      kept[i] = z < lower ? 0.0f : below_limit;
+      const float value = x[start + i], inside = static_cast<float>(codes[start + i]) * alpha - value * fk;
+      const float not_below = value < lower ? 0.0f : inside;
+      slope[i] = value > alpha ? k_alpha : not_below;
+      const float below_limit = value > alpha ? 0.0f : g[start + i];
+      kept[i] = value < lower ? 0.0f : below_limit;
     }
     if (adds)
       for (int64_t i = 0; i < size; ++i) gx[start + i] += kept[i];
@@ -136,7 +137,7 @@ inline double quantize_gradient(int64_t count, const float* __restrict g, const 
       for (int64_t i = 0; i < size; ++i) gx[start + i] = kept[i];
     lanes.add_products(size, g + start, slope);
   }
-  return lanes.total();
+  return lanes.total() / (static_cast<double>(fk) * static_cast<double>(alpha));
 }
 
 inline void quantize_signed(int64_t count, const float* __restrict w, float alpha, int32_t k, bool ties_to_lower,
@@ -233,15 +234,16 @@ inline double norm_relu_quantize_sums(int64_t rows, int64_t channels, const floa
                                       double* __restrict sum_gx) {
   Lanes lanes;
   float slope[kBlock], kept[kBlock];
-  const float fk = static_cast<float>(k);
+  const float fk = static_cast<float>(k), k_alpha = fk * alpha;
   for (int64_t r = 0; r < rows; ++r, g += channels, x += channels, codes += channels)
     for (int64_t start = 0; start < channels; start += kBlock) {
       const int64_t size = channels - start < kBlock ? channels - start : kBlock;
       for (int64_t j = 0; j < size; ++j) {
         const int64_t i = start + j;
-        const float y = normed_relu(x[i], factor[i], shift[i]), z = y / alpha, q = static_cast<float>(codes[i]) / fk;
-        slope[j] = (q - (z > 1 ? 1.0f : z)) + (z > 1 ? 1.0f : 0.0f);
-        const float below_limit = z > 1 ? 0.0f : g[i];
+        const float y = normed_relu(x[i], factor[i], shift[i]);  // masks and slope as in quantize_gradient
+        const float inside = static_cast<float>(codes[i]) * alpha - y * fk;
+        slope[j] = y > alpha ? k_alpha : inside;
+        const float below_limit = y > alpha ? 0.0f : g[i];
         kept[j] = y > 0 ? below_limit : 0.0f;
       }
       for (int64_t j = 0; j < size; ++j) {
@@ -251,7 +253,7 @@ inline double norm_relu_quantize_sums(int64_t rows, int64_t channels, const floa
       }
       lanes.add_products(size, g + start, slope);
     }
-  return lanes.total();
+  return lanes.total() / (static_cast<double>(fk) * static_cast<double>(alpha));
 }
 
 inline void norm_relu_gradient(int64_t rows, int64_t channels, const float* __restrict x,
@@ -261,7 +263,6 @@ inline void norm_relu_gradient(int64_t rows, int64_t channels, const float* __re
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t i = 0; i < channels; ++i) {
       const float value = x[r * channels + i], y = normed_relu(value, factor[i], shift[i]);
-      // y > alpha says the same as y / alpha > 1, whatever the rounding of the quotient.
       const float below_limit = y > limit ? 0.0f : g[r * channels + i], kept = y > 0 ? below_limit : 0.0f;
       g[r * channels + i] = kept * a[i] + (value * b[i] + c[i]);
     }

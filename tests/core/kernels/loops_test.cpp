@@ -27,8 +27,8 @@ std::vector<std::vector<double>> run_all(const Loops& loops, int64_t size, int64
   const std::vector<float> a = random_floats(channels, random), b = random_floats(channels, random),
                            c = random_floats(channels, random);
   const LevelSet& levels = LevelSet::of_magnitude(LevelMethod::apot, 4);
-  std::vector<int32_t> sums;
-  for (const float value : x) sums.push_back(static_cast<int32_t>(value * 1e5f));
+  std::vector<int32_t> integers;
+  for (const float value : x) integers.push_back(static_cast<int32_t>(value * 1e5f));
   std::vector<uint8_t> codes(x.size());
   std::vector<std::vector<double>> results;
   std::vector<float> y(x.size());
@@ -37,16 +37,30 @@ std::vector<std::vector<double>> run_all(const Loops& loops, int64_t size, int64
   loops.relu_backward(n, g.data(), x.data(), y.data()), keep();
   loops.add(n, x.data(), g.data(), y.data()), keep();
   loops.scale(n, x.data(), 0.3f, y.data()), keep();
-  loops.scale_sums(n, sums.data(), 0.3f, y.data()), keep();
+  loops.scale_sums(n, integers.data(), 0.3f, y.data()), keep();
   loops.scale_shift(size, channels, x.data(), a.data(), b.data(), y.data()), keep();
   loops.norm_gradient(size, channels, g.data(), x.data(), a.data(), b.data(), c.data(), y.data()), keep();
 
-  loops.quantize(n, x.data(), 1.1f, static_cast<int32_t>(levels.k()), levels.half_step_table().data(), codes.data());
+  const auto k = static_cast<int32_t>(levels.k());
+  std::vector<uint8_t> table(Loops::kTableSize), wide_codes(x.size());
+  std::ranges::transform(levels.half_step_table(), table.begin(),
+                         [](int16_t code) { return static_cast<uint8_t>(code); });
+  loops.quantize_wide(n, x.data(), 1.1f, k, levels.half_step_table().data(), wide_codes.data());
+  loops.norm_relu_quantize(size, channels, x.data(), a.data(), b.data(), 1.1f, k, table.data(), codes.data());
   results.emplace_back(codes.begin(), codes.end());
+  std::vector<int8_t> signed_codes(x.size());
+  loops.quantize_signed(n, x.data(), 1.1f, k, false, table.data(), signed_codes.data());
+  results.emplace_back(signed_codes.begin(), signed_codes.end());
+  results.push_back(
+      {loops.quantize_signed_gradient(n, g.data(), x.data(), signed_codes.data(), 1.1f, k, true, y.data())});
+  keep();
+  loops.quantize(n, x.data(), 1.1f, k, table.data(), codes.data());
+  results.emplace_back(codes.begin(), codes.end());
+  CHECK(codes == wide_codes);
   loops.decode(n, codes.data(), 0.3f, y.data()), keep();
   for (const bool clips_below : {false, true}) {
-    results.push_back({loops.quantize_gradient(n, g.data(), x.data(), codes.data(), 1.1f,
-                                               static_cast<int32_t>(levels.k()), clips_below, y.data())});
+    results.push_back({loops.quantize_gradient(n, g.data(), x.data(), codes.data(), 1.1f, k, clips_below,
+                                               /*adds=*/clips_below, y.data())});
     keep();
   }
   std::vector<double> sum(static_cast<size_t>(channels)), squares(sum);
@@ -54,6 +68,23 @@ std::vector<std::vector<double>> run_all(const Loops& loops, int64_t size, int64
   results.push_back(sum), results.push_back(squares);
   loops.gradient_sums(size, channels, g.data(), x.data(), a.data(), sum.data(), squares.data());
   results.push_back(sum), results.push_back(squares);
+
+  const auto sums = [&] { results.push_back(sum), results.push_back(squares); };
+  loops.norm_relu_sums(size, channels, g.data(), x.data(), a.data(), b.data(), c.data(), sum.data(), squares.data());
+  sums();
+  results.push_back({loops.norm_relu_quantize_sums(size, channels, g.data(), x.data(), codes.data(), a.data(), b.data(),
+                                                   c.data(), 1.1f, k, sum.data(), squares.data())});
+  sums();
+  y = g;
+  loops.norm_relu_gradient(size, channels, x.data(), a.data(), b.data(), 0.8f, a.data(), b.data(), c.data(), y.data());
+  keep();
+  y = g;
+  loops.relu_sums(size, channels, x.data(), g.data(), a.data(), y.data(), sum.data(), squares.data()), sums(), keep();
+  loops.norm_relu(size, channels, x.data(), a.data(), b.data(), y.data()), keep();
+  loops.norm_add_relu(size, channels, x.data(), a.data(), b.data(), g.data(), y.data()), keep();
+  results.push_back({loops.sum(n, x.data()), loops.sum_of_squares(n, x.data(), 0.1), loops.dot(n, x.data(), g.data())});
+  loops.standardize(n, x.data(), 0.1f, 0.7f, y.data()), keep();
+  loops.standardize_gradient(n, g.data(), x.data(), 0.1, 0.2, 0.7, y.data()), keep();
 
   std::vector<float> p = x, velocity = g;
   loops.sgd(n, y.data(), 0.1f, 0.9f, 1e-4f, p.data(), velocity.data());
