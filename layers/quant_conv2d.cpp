@@ -23,15 +23,18 @@ QuantConv2d::QuantConv2d(int64_t in, int64_t out, int64_t kernel, const Conv2dGe
 Variable QuantConv2d::forward(const Variable& x) const {
   if (!weight_quantizer) return conv2d(x, weight, geometry_);
   const Variable w_codes = weight_quantizer->forward(weight, name());
-  const Variable x_codes = activation_quantizer->forward(x, name());
-  return conv2d_codes(x_codes, w_codes, geometry_);
+  return convolve(activation_quantizer->forward(x, name()), w_codes);
 }
 
 Variable QuantConv2d::forward(const NormRelu& x) const {
   if (!weight_quantizer) return forward(x.value());
   const Variable w_codes = weight_quantizer->forward(weight, name());
-  const Variable x_codes = activation_quantizer->forward(x, name());
-  return conv2d_codes(x_codes, w_codes, geometry_);
+  return convolve(activation_quantizer->forward(x, name()), w_codes);
+}
+
+// In training a batch norm stands behind it and wants the statistics.
+Variable QuantConv2d::convolve(const Variable& x_codes, const Variable& w_codes) const {
+  return training() ? conv2d_codes_statistics(x_codes, w_codes, geometry_) : conv2d_codes(x_codes, w_codes, geometry_);
 }
 
 bool QuantConv2d::exact() const {

@@ -32,6 +32,8 @@ class QuantConv2d : public Module {
   void initialize_own(Philox& random) override;
 
  private:
+  Variable convolve(const Variable& x_codes, const Variable& w_codes) const;
+
   Conv2dGeometry geometry_;
   QuantizerVariant variant_;
 };

@@ -19,6 +19,7 @@ struct Variable::Node {
   Tensor value;
   Quantized quantized;
   bool requires_grad = false;
+  std::optional<Statistics> statistics;
   Tensor grad;
   std::vector<Variable> inputs;
   Backward backward;
@@ -72,6 +73,9 @@ const Shape& Variable::shape() const {
   require(defined(), "an empty variable has no shape");
   return node_->value.defined() ? node_->value.shape() : node_->quantized.shape();
 }
+
+void Variable::keep_statistics(const Statistics& statistics) { node_->statistics = statistics; }
+const std::optional<Variable::Statistics>& Variable::statistics() const { return node_->statistics; }
 
 bool Variable::requires_grad() const { return defined() && node_->requires_grad; }
 const Tensor& Variable::grad() const { return node_->grad; }

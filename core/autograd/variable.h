@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/quant/quantized.h"
@@ -35,6 +36,13 @@ class Variable {
   const Quantized& quantized() const;
   const Shape& shape() const;
   bool requires_grad() const;
+
+  /// Mean and biased variance per channel of the value, kept by an operation that found them on its way.
+  struct Statistics {
+    Tensor mean, variance;
+  };
+  void keep_statistics(const Statistics& statistics);
+  const std::optional<Statistics>& statistics() const;
 
   /// The gradient; not defined() before backward(). Of non-leaves only during backward().
   const Tensor& grad() const;

@@ -27,6 +27,9 @@ class ConvKernels {
   /// y = float(sum of code products) * (x.step * w.step), the sum exact where both codes are integers (F9).
   virtual void conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry,
                             Tensor& y) const = 0;
+  /// conv2d_codes, and of its output mean [O] and biased variance [O] (norm.h), summed while the sums are in the cache.
+  virtual void conv2d_codes_statistics(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry,
+                                       Tensor& y, Tensor& mean, Tensor& variance) const = 0;
   /// The two backward convolutions through the values code * step.
   virtual void conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, const Conv2dGeometry& geometry,
                                            Tensor& gx) const = 0;

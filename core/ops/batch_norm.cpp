@@ -16,7 +16,12 @@ BatchStatistics batch_statistics(const Variable& x, const Variable& gamma, doubl
   require_channels(x, gamma);
   const DType dtype = x.value().dtype();
   Tensor mean(gamma.shape(), dtype), variance(gamma.shape(), dtype);
-  call("batch_statistics", &NormKernels::batch_statistics, x.value(), mean, variance);
+  if (const auto& known = x.statistics()) {
+    mean = known->mean;
+    variance = known->variance;
+  } else {
+    call("batch_statistics", &NormKernels::batch_statistics, x.value(), mean, variance);
+  }
   call("update_running_statistics", &NormKernels::update_running_statistics, mean, variance,
        x.value().elements() / mean.elements(), momentum, running_mean, running_variance);
   return {mean, variance};

@@ -35,10 +35,10 @@ Variable conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& geom
   });
 }
 
-Variable conv2d_codes(const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
-  Tensor y(output_shape(x.shape(), w.shape(), geometry), x.quantized().step.dtype());
-  call("conv2d_codes", &ConvKernels::conv2d_codes, x.quantized(), w.quantized(), geometry, y);
+namespace {
 
+// The derivative of both forward forms.
+Variable record_codes(const Tensor& y, const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
   return Variable::record(y, {x, w}, [=](const Tensor& gy, Gradients& gradients) {
     if (gradients.needed(0)) {
       Tensor gx(x.shape(), gy.dtype());
@@ -51,6 +51,24 @@ Variable conv2d_codes(const Variable& x, const Variable& w, const Conv2dGeometry
       gradients.add(1, gw);
     }
   });
+}
+
+}  // namespace
+
+Variable conv2d_codes(const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
+  Tensor y(output_shape(x.shape(), w.shape(), geometry), x.quantized().step.dtype());
+  call("conv2d_codes", &ConvKernels::conv2d_codes, x.quantized(), w.quantized(), geometry, y);
+  return record_codes(y, x, w, geometry);
+}
+
+Variable conv2d_codes_statistics(const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
+  Tensor y(output_shape(x.shape(), w.shape(), geometry), x.quantized().step.dtype());
+  Tensor mean({y.size(3)}, y.dtype()), variance({y.size(3)}, y.dtype());
+  call("conv2d_codes_statistics", &ConvKernels::conv2d_codes_statistics, x.quantized(), w.quantized(), geometry, y,
+       mean, variance);
+  Variable result = record_codes(y, x, w, geometry);
+  result.keep_statistics({mean, variance});
+  return result;
 }
 
 }  // namespace apotnet

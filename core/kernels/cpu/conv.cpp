@@ -156,8 +156,14 @@ std::unique_ptr<CodesConv> own_kernel(const Quantized& x, const Quantized& w, co
   return conv->isa() == Isa::generic ? nullptr : std::move(conv);
 }
 
-// y = float(sums) * step, one image after the other.
-void convolve_codes(const CodesConv& conv, const Tensor& codes, float step, Tensor& y) {
+// Per channel the sums and the sums of squares of one image's integers: exact in double, so that their order is free.
+struct ImageSums {
+  std::vector<double> sum, squares;
+};
+
+// y = float(sums) * step, one image after the other; `statistics` of every image where wanted.
+void convolve_codes(const CodesConv& conv, const Tensor& codes, float step, Tensor& y,
+                    std::vector<ImageSums>* statistics = nullptr) {
   const CodesConvShape& s = conv.shape();
   const CodeFrame layout(s);
   const int64_t row = s.output_w() * s.padded_outputs(), image_size = s.height * s.width * s.channels;
@@ -169,9 +175,14 @@ void convolve_codes(const CodesConv& conv, const Tensor& codes, float step, Tens
     auto* framed = reinterpret_cast<uint8_t*>(frame->data());
     std::memset(framed, 0, frame->bytes());
     layout.fill(codes.data<uint8_t>().data() + image * image_size, s.channels, framed);
+    ImageSums* image_sums = statistics ? &(*statistics)[static_cast<size_t>(image)] : nullptr;
     for (int64_t first = 0; first < s.output_h(); first += rows) {
       const int64_t count = std::min(rows, s.output_h() - first);
       conv.sums(framed, first, count, reinterpret_cast<int32_t*>(sums->data()), scratch->data());
+      if (image_sums)
+        loops().integer_sums(count * s.output_w(), s.outputs, s.padded_outputs(),
+                             reinterpret_cast<const int32_t*>(sums->data()), image_sums->sum.data(),
+                             image_sums->squares.data());
       epilogues().values({.sums = reinterpret_cast<const int32_t*>(sums->data()),
                           .y = nullptr,
                           .step = step,
@@ -251,6 +262,31 @@ void CpuConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dG
                     loops().scale_sums(count, reinterpret_cast<const int32_t*>(sums->data()), step,
                                        ys + first * chunks.y_image());
                   });
+}
+
+void CpuConv::conv2d_codes_statistics(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y,
+                                      Tensor& mean, Tensor& variance) const {
+  const auto conv = own_kernel(x, w, geometry);
+  if (!conv) {
+    conv2d_codes(x, w, geometry, y);
+    return CpuNorm().batch_statistics(y, mean, variance);
+  }
+  const auto channels = static_cast<size_t>(y.size(3));
+  const float step = x.step.data<float>()[0] * w.step.data<float>()[0];
+  std::vector<ImageSums> images(static_cast<size_t>(y.size(0)),
+                                {std::vector<double>(channels), std::vector<double>(channels)});
+  convolve_codes(*conv, x.codes, step, y, &images);
+  const double count = static_cast<double>(y.elements()) / static_cast<double>(channels), scale = step;
+  for (size_t c = 0; c < channels; ++c) {
+    double sum = 0, squares = 0;
+    for (const ImageSums& image : images) {
+      sum += image.sum[c];
+      squares += image.squares[c];
+    }
+    const double m = sum / count;
+    mean.data<float>()[c] = static_cast<float>(scale * m);
+    variance.data<float>()[c] = static_cast<float>(scale * scale * std::max(0.0, squares / count - m * m));
+  }
 }
 
 void CpuConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,

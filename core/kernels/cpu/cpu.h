@@ -16,6 +16,8 @@ class CpuConv : public ReferenceConv {
   void conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
                               Tensor& gw) const override;
   void conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const override;
+  void conv2d_codes_statistics(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y,
+                               Tensor& mean, Tensor& variance) const override;
   void conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
                                     Tensor& gw) const override;
 };

@@ -25,6 +25,8 @@ struct Loops {
 
   /// sum += x, squares += x^2
   void (*channel_sums)(int64_t rows, int64_t channels, const float* x, double* sum, double* squares);
+  /// The same for the integers of a convolution, [rows][pitch] of which `channels` count.
+  void (*integer_sums)(int64_t rows, int64_t channels, int64_t pitch, const int32_t* x, double* sum, double* squares);
   /// sum_g += g, sum_gx += g * (x - mean)
   void (*gradient_sums)(int64_t rows, int64_t channels, const float* g, const float* x, const float* mean,
                         double* sum_g, double* sum_gx);

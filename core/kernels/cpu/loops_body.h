@@ -59,6 +59,16 @@ inline void channel_sums(int64_t rows, int64_t channels, const float* __restrict
     }
 }
 
+inline void integer_sums(int64_t rows, int64_t channels, int64_t pitch, const int32_t* __restrict x,
+                         double* __restrict sum, double* __restrict squares) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) {
+      const double value = x[r * pitch + c];
+      sum[c] += value;
+      squares[c] += value * value;
+    }
+}
+
 inline void gradient_sums(int64_t rows, int64_t channels, const float* __restrict g, const float* __restrict x,
                           const float* __restrict mean, double* __restrict sum_g, double* __restrict sum_gx) {
   for (int64_t r = 0; r < rows; ++r)
@@ -323,6 +333,7 @@ inline constexpr Loops kLoops{kName,
                               scale_sums,
                               decode,
                               channel_sums,
+                              integer_sums,
                               gradient_sums,
                               scale_shift,
                               norm_gradient,

@@ -110,6 +110,12 @@ void ReferenceConv::conv2d_codes(const Quantized& x, const Quantized& w, const C
   });
 }
 
+void ReferenceConv::conv2d_codes_statistics(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry,
+                                            Tensor& y, Tensor& mean, Tensor& variance) const {
+  conv2d_codes(x, w, geometry, y);
+  ReferenceNorm().batch_statistics(y, mean, variance);
+}
+
 void ReferenceConv::conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, const Conv2dGeometry& geometry,
                                                 Tensor& gx) const {
   Tensor values(w.shape(), gy.dtype());

@@ -83,15 +83,20 @@ void check_codes(const ConvProblem& p, const CodesProblem& levels, Codes kind, P
                   w = codes_of(p.w(), *levels.w_levels, true, kind, random);
   const Tensor gy = random_tensor(p.y(), DType::f32, random);
   const auto run = [&](const ConvKernels& kernels) {
-    Tensor y = empty(p.y()), gx = empty(p.x()), gw = empty(p.w());
+    Tensor y = empty(p.y()), gx = empty(p.x()), gw = empty(p.w()), again = empty(p.y());
+    Tensor mean = empty({p.outputs}), variance = empty({p.outputs});
     kernels.conv2d_codes(x, w, p.geometry, y);
+    kernels.conv2d_codes_statistics(x, w, p.geometry, again, mean, variance);
     kernels.conv2d_codes_backward_input(gy, w, p.geometry, gx);
     kernels.conv2d_codes_backward_weight(gy, x, p.geometry, gw);
-    return std::vector<Tensor>{y, gx, gw};
+    return std::vector<Tensor>{y, gx, gw, again, mean, variance};
   };
   const std::vector<Tensor> plain = run(*reference_kernels().conv);
   for (const Kernels* kernels : fast_backends()) {
     const auto fast = same_for_all_thread_counts([&] { return run(*kernels->conv); });
+    CHECK(same_bits(fast[3], fast[0]));
+    check_close(fast[4], plain[4]);
+    check_close(fast[5], plain[5]);
     if (x.exact() && w.exact())
       CHECK(same_bits(fast[0], plain[0]));
     else
