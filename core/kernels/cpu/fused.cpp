@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "core/kernels/cpu/channel_rows.h"
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/loops.h"
@@ -55,7 +57,7 @@ void CpuFused::norm_relu_backward(const Tensor& x, const BatchNormTerms& norm, T
         loops().norm_relu_sums(count, width, gs + first, xs + first, s.scale.data(), s.shift.data(), means.data(),
                                sum_g, sum_gx);
       });
-  apply(rows, s, __builtin_inff(), norm_gradient(rows, sums, norm, ggamma, gbeta), xs, gs);
+  apply(rows, s, std::numeric_limits<float>::infinity(), norm_gradient(rows, sums, norm, ggamma, gbeta), xs, gs);
 }
 
 void CpuFused::norm_add_relu(const Tensor& x, const BatchNormTerms& norm, const Tensor& shortcut, Tensor& y) const {

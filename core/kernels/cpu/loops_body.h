@@ -5,9 +5,10 @@
 
 constexpr int64_t kBlock = 256;  // elements that stay in the first-level cache between two loops over them
 
-// A sum in double whose order does not depend on the vector width.
+// A sum in double whose order does not depend on the vector width. So many lanes that an addition to one of them need
+// not wait for the one before.
 struct Lanes {
-  static constexpr int64_t kLanes = 8;
+  static constexpr int64_t kLanes = 32;
   double lane[kLanes] = {};
 
   template <typename Term>
@@ -21,7 +22,9 @@ struct Lanes {
     add_each(count, [=](int64_t i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
   }
   double total() const {
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    double sum = 0;
+    for (int64_t l = 0; l < kLanes; ++l) sum += lane[l];
+    return sum;
   }
 };
 
