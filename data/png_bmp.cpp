@@ -31,7 +31,14 @@ void* reallocate(void* old, size_t bytes) { return bytes <= most_allocated ? std
 #define STBI_MALLOC(bytes) allocate(bytes)
 #define STBI_REALLOC(old, bytes) reallocate(old, bytes)
 #define STBI_FREE(memory) std::free(memory)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of what stb reads only from callbacks, which we do not use
+#endif
 #include <stb_image.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 namespace apotnet {
 namespace {
@@ -42,7 +49,6 @@ constexpr size_t kSmallAllocations = 64 << 10;
 
 Image decode(std::span<const uint8_t> bytes, const std::string& path, const char* format, int64_t height, int64_t width,
              size_t allocation) {
-  Image image = make_image(path, height, width);
   most_allocated = allocation;
   int found_width = 0, found_height = 0, channels = 0;
   const std::unique_ptr<uint8_t, void (*)(void*)> pixels(
@@ -50,6 +56,7 @@ Image decode(std::span<const uint8_t> bytes, const std::string& path, const char
       std::free);
   if (!pixels) fail(ErrorCategory::damaged_data, path, ": damaged ", format, ": ", stbi_failure_reason());
   require(found_width == width && found_height == height, path, ": decoded as ", found_width, " x ", found_height);
+  Image image = make_image(path, height, width);
   std::copy_n(pixels.get(), image.pixels.size(), image.pixels.begin());
   return image;
 }

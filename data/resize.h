@@ -23,7 +23,8 @@ Box centre_box(ImageSize whole, ImageSize part);
 ///
 /// A pixel of the result is the mean of the input pixels around its centre c, weighted by the triangle
 /// max(0, 1 - |i + 0.5 - c| / s) with s = max(1, input side / output side), so that shrinking loses no pixel. Weights
-/// are integers of 22 fractional bits; rows first, rounded to 8 bits, then columns. Only what `box` needs is computed.
+/// are integers of 22 fractional bits; rows first, rounded to 8 bits, then columns (Pillow since 13 takes the columns
+/// of tall images first, which moves some values by 1). Only what `box` needs is computed.
 Image resize_bilinear(const Image& image, ImageSize size, const Box& box);
 Image resize_bilinear(const Image& image, ImageSize size);
 

@@ -87,7 +87,11 @@ void add_eval(CLI::App& app, CommandContext& context) {
   command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
   command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
-  command->add_option("--engine", options->engine, "float: evaluation as in training; integer: the same logits from integer sums and thresholds, faster")->check(CLI::IsMember({"float", "integer"}));
+  command
+      ->add_option(
+          "--engine", options->engine,
+          "float: evaluation as in training; integer: the same logits from integer sums and thresholds, faster")
+      ->check(CLI::IsMember({"float", "integer"}));
   command->add_option("--limit", options->limit, "Only the first N images")->check(CLI::PositiveNumber);
   command->add_option("--logits", options->logits,
                       "Write logits [n, classes] and labels [n] to this .safetensors file");

@@ -162,7 +162,9 @@ void add_infer(CLI::App& app, CommandContext& context) {
   const auto options = std::make_shared<InferOptions>();
   CLI::App* command = app.add_subcommand("infer", "Classifies image files: JPEG, PNG or BMP");
   command->add_option("--checkpoint", options->checkpoint, "A .safetensors, .pth or .pth.tar file")->required();
-  command->add_option("IMAGE", options->images, "Image files; of another size than the network's, the middle counts")
+  command
+      ->add_option("IMAGE", options->images,
+                   "Image files of any size: resized to cover the network's input, the middle is taken")
       ->required();
   command->add_option("--top", options->top, "Print the N most probable classes (default: 5)")
       ->check(CLI::PositiveNumber);
