@@ -143,20 +143,24 @@ void read_records(const Format& format, const fs::path& file, std::vector<uint8_
   }
 }
 
+DatasetInfo info_of(const Format& format) {
+  std::vector<std::string> names;
+  std::istringstream built_in(format.class_names);
+  for (std::string name; built_in >> name;) names.push_back(name);
+  return {format.name, "", std::move(names), kSide, kSide, 3, format.mean, format.std};
+}
+
+/// The names in `folder`, or those built in when it has none.
 std::vector<std::string> read_class_names(const Format& format, const fs::path& folder) {
   const size_t classes = static_cast<size_t>(format.label_limits.back());
-  std::vector<std::string> names;
   const fs::path file = folder / format.class_name_file;
   std::error_code ignored;
-  if (!fs::exists(file, ignored)) {
-    std::istringstream built_in(format.class_names);
-    for (std::string name; built_in >> name;) names.push_back(name);
-    return names;
-  }
+  if (!fs::exists(file, ignored)) return info_of(format).class_names;
   const uintmax_t bytes = size_of_file(file), most = 1 << 16;
   if (bytes > most)
     fail(ErrorCategory::damaged_data, file.string(), ": ", bytes, " bytes are no list of ", classes, " class names");
   std::ifstream in(file);
+  std::vector<std::string> names;
   for (std::string line; std::getline(in, line);) {
     line.erase(line.find_last_not_of(" \t\r") + 1);
     if (!line.empty()) names.push_back(line);
@@ -177,9 +181,9 @@ std::shared_ptr<const Dataset> read(const Format& format, const fs::path& given,
   labels.reserve(records);
   for (const char* file : format.files(split)) read_records(format, folder / file, images, labels);
 
-  DatasetInfo info{
-      format.name, std::string(name_of(split)), read_class_names(format, folder), kSide, kSide, 3, format.mean,
-      format.std};
+  DatasetInfo info = info_of(format);
+  info.split_name = name_of(split);
+  info.class_names = read_class_names(format, folder);
   return std::make_shared<MemoryDataset>(std::move(info), std::move(images), std::move(labels));
 }
 
@@ -192,6 +196,9 @@ std::shared_ptr<const Dataset> read_cifar10(const fs::path& folder, Split split)
 std::shared_ptr<const Dataset> read_cifar100(const fs::path& folder, Split split) {
   return read(cifar100(), folder, split);
 }
+
+DatasetInfo cifar10_info() { return info_of(cifar10()); }
+DatasetInfo cifar100_info() { return info_of(cifar100()); }
 
 bool holds_cifar10(const fs::path& folder) { return holds(cifar10(), folder); }
 bool holds_cifar100(const fs::path& folder) { return holds(cifar100(), folder); }

@@ -19,6 +19,10 @@ namespace apotnet {
 std::shared_ptr<const Dataset> read_cifar10(const std::filesystem::path& folder, Split split);
 std::shared_ptr<const Dataset> read_cifar100(const std::filesystem::path& folder, Split split);
 
+/// What their images share, without reading any file: the class names are the built-in ones, no split is named.
+DatasetInfo cifar10_info();
+DatasetInfo cifar100_info();
+
 /// Whether any of the files is in `folder`, directly or in the archive's own folder.
 bool holds_cifar10(const std::filesystem::path& folder);
 bool holds_cifar100(const std::filesystem::path& folder);

@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 
 struct Entry {
   const char* name;
+  DatasetInfo (*info)();
   std::shared_ptr<const Dataset> (*open)(const fs::path& root, Split split, const DatasetOptions& options);
   bool (*recognise)(const fs::path& folder);  // none: the data set has no files
 };
@@ -24,11 +25,11 @@ std::shared_ptr<const Dataset> open_shapes10(const fs::path&, Split split, const
 
 // A new data set is its own file and one line here.
 constexpr std::array kDatasets{
-    Entry{"cifar10", [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar10(root, s); },
-          holds_cifar10},
-    Entry{"cifar100", [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar100(root, s); },
-          holds_cifar100},
-    Entry{"shapes10", open_shapes10, nullptr},
+    Entry{"cifar10", cifar10_info,
+          [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar10(root, s); }, holds_cifar10},
+    Entry{"cifar100", cifar100_info,
+          [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar100(root, s); }, holds_cifar100},
+    Entry{"shapes10", shapes10_info, open_shapes10, nullptr},
 };
 
 const Entry* find(const std::string& name) {
@@ -41,6 +42,11 @@ std::string known_names() {
   std::string names;
   for (const Entry& entry : kDatasets) names += (names.empty() ? "" : ", ") + std::string(entry.name);
   return names;
+}
+
+const Entry& find_configured(const std::string& name) {
+  if (const Entry* entry = find(name)) return *entry;
+  fail(ErrorCategory::configuration, "data.name: no data set ", name, "; there are ", known_names());
 }
 
 std::string environment(const char* variable) {
@@ -87,9 +93,9 @@ fs::path resolve_data_root(const fs::path& given, const fs::path& configured) {
 
 std::shared_ptr<const Dataset> open_dataset(const std::string& name, const fs::path& root, Split split,
                                             const DatasetOptions& options) {
-  const Entry* entry = find(name);
-  if (!entry) fail(ErrorCategory::configuration, "data.name: no data set ", name, "; there are ", known_names());
-  return entry->open(root, split, options);
+  return find_configured(name).open(root, split, options);
 }
+
+DatasetInfo dataset_info(const std::string& name) { return find_configured(name).info(); }
 
 }  // namespace apotnet

@@ -38,4 +38,8 @@ struct DatasetOptions {
 std::shared_ptr<const Dataset> open_dataset(const std::string& name, const std::filesystem::path& root, Split split,
                                             const DatasetOptions& options = {});
 
+/// Class names, image size and normalisation of a data set, without reading files; no split is named.
+/// Error(configuration) for an unknown name.
+DatasetInfo dataset_info(const std::string& name);
+
 }  // namespace apotnet

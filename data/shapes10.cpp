@@ -158,6 +158,17 @@ void draw_image(int label, Philox random, std::span<uint8_t> hwc) {
 
 }  // namespace
 
+DatasetInfo shapes10_info() {
+  return {"shapes10",
+          "",
+          {"circle", "ring", "square", "frame", "triangle", "cross", "plus", "horizontal", "vertical", "checker"},
+          kSide,
+          kSide,
+          3,
+          {.5f, .5f, .5f},
+          {.24f, .24f, .24f}};
+}
+
 std::shared_ptr<const Dataset> draw_shapes10(uint64_t seed, Split split, int64_t count) {
   if (count < 1 || count > kMostImages)
     fail(ErrorCategory::configuration, "shapes10: ", count, " ", name_of(split), " images; give 1 to ", kMostImages);
@@ -172,15 +183,8 @@ std::shared_ptr<const Dataset> draw_shapes10(uint64_t seed, Split split, int64_t
                  std::span(images).subspan(i * kImageBytes, kImageBytes));
     }
   });
-  DatasetInfo info{
-      "shapes10",
-      std::string(name_of(split)),
-      {"circle", "ring", "square", "frame", "triangle", "cross", "plus", "horizontal", "vertical", "checker"},
-      kSide,
-      kSide,
-      3,
-      {.5f, .5f, .5f},
-      {.24f, .24f, .24f}};
+  DatasetInfo info = shapes10_info();
+  info.split_name = name_of(split);
   return std::make_shared<MemoryDataset>(std::move(info), std::move(images), std::move(labels));
 }
 

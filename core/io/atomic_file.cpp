@@ -75,7 +75,7 @@ std::string temporary_name(const std::string& path) { return text(path, ".tmp.",
 
 }  // namespace
 
-std::vector<std::byte> read_file(const std::string& path) {
+std::vector<std::byte> read_file(const std::string& path, size_t most_bytes) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.number() < 0)
     fail(errno == ENOENT || errno == ENOTDIR ? ErrorCategory::input_missing : ErrorCategory::damaged_data, path,
@@ -83,6 +83,9 @@ std::vector<std::byte> read_file(const std::string& path) {
   struct stat status {};
   if (::fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode))
     fail(ErrorCategory::damaged_data, path, ": is a folder or device, not a file");
+  if (static_cast<uintmax_t>(status.st_size) > most_bytes)
+    fail(ErrorCategory::damaged_data, path, ": has ", status.st_size, " bytes; more than ", most_bytes,
+         " are not taken");
   std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
   for (size_t done = 0; done < bytes.size();) {
     const ssize_t count = ::read(file.number(), bytes.data() + done, bytes.size() - done);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,9 +11,9 @@ namespace apotnet {
 /// Pieces of a file in order.
 using Chunks = std::vector<std::span<const std::byte>>;
 
-/// The whole file. Error(input_missing) when there is none, Error(damaged_data) when it is a folder, cannot be read or
-/// changes its size meanwhile.
-std::vector<std::byte> read_file(const std::string& path);
+/// The whole file. Error(input_missing) when there is none, Error(damaged_data) when it is a folder, has more than
+/// `most_bytes`, cannot be read or changes its size meanwhile.
+std::vector<std::byte> read_file(const std::string& path, size_t most_bytes = SIZE_MAX);
 
 /// Writes PATH.tmp.<pid>, flushes it to the disk, renames it over `path` and flushes the folder: a crash at any moment
 /// leaves the former file or the new one, never half of one. Error(cannot_write); the temporary file is removed.

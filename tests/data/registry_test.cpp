@@ -42,11 +42,17 @@ TEST_CASE("every registered data set is a spec, and opens or says what is missin
         const auto dataset =
             open_dataset(name, scratch.path(), split, {.seed = 1, .train_count = 20, .test_count = 10});
         CHECK(dataset->name() == name);
+        const DatasetInfo info = dataset_info(name);
+        CHECK(dataset->class_names() == info.class_names);
+        CHECK(dataset->info().mean == info.mean);
+        CHECK(dataset->height() == info.height);
         CHECK(dataset->split_name() == name_of(split));
         CHECK(dataset->size() == (split == Split::train ? 20 : 10));
       }
     });
     if (error) CHECK(error->category() == ErrorCategory::input_missing);
+    CHECK(dataset_info(name).name == name);
+    CHECK(dataset_info(name).class_names.size() == (name == "cifar100" ? 100 : 10));
   }
 }
 
@@ -66,6 +72,7 @@ TEST_CASE("the data set of a bare folder is told from its files") {
   check_error([&] { parse_data_spec("cifar10:"); }, ErrorCategory::usage, {"cifar10:DIR"});
   check_error([&] { parse_data_spec(""); }, ErrorCategory::usage, {"empty"});
   check_error([&] { open_dataset("cifar11", "", Split::test); }, ErrorCategory::configuration, {"cifar11"});
+  check_error([&] { dataset_info("cifar11"); }, ErrorCategory::configuration, {"cifar11"});
 }
 
 TEST_CASE("the data root is what was given, else configured, else in the environment, else the cache") {

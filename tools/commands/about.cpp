@@ -14,6 +14,7 @@
 #include "core/base/error.h"
 #include "core/kernels/cpu/codes/codes_conv.h"
 #include "core/kernels/cpu/loops.h"
+#include "data/image.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
 
@@ -30,8 +31,13 @@ std::string json_version() {
 }
 
 nlohmann::ordered_json versions() {
-  return {{"apotnet", kVersion},        {"compiler", kCompiler}, {"build", kBuildType},
-          {"onednn", onednn_version()}, {"zlib", zlibVersion()}, {"nlohmann_json", json_version()},
+  return {{"apotnet", kVersion},
+          {"compiler", kCompiler},
+          {"build", kBuildType},
+          {"onednn", onednn_version()},
+          {"zlib", zlibVersion()},
+          {"libjpeg_turbo", jpeg_library_version()},
+          {"nlohmann_json", json_version()},
           {"cli11", CLI11_VERSION}};
 }
 

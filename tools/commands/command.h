@@ -28,6 +28,7 @@ struct CommandContext {
 // One function per command, each in its own file: declares the options and what to run.
 void add_train(CLI::App& app, CommandContext& context);
 void add_eval(CLI::App& app, CommandContext& context);
+void add_infer(CLI::App& app, CommandContext& context);
 void add_convert(CLI::App& app, CommandContext& context);
 void add_inspect(CLI::App& app, CommandContext& context);
 void add_levels(CLI::App& app, CommandContext& context);

@@ -34,7 +34,7 @@ std::string tiny_training(const std::string& out, const std::string& more = "", 
 
 TEST_CASE("every command has help with an example") {
   for (const char* command :
-       {"train", "eval", "inspect", "convert", "levels", "config", "bench", "test", "doctor", "version"}) {
+       {"train", "eval", "infer", "inspect", "convert", "levels", "config", "bench", "test", "doctor", "version"}) {
     CAPTURE(command);
     const Finished help = apotnet_program(std::string(command) + " --help");
     CHECK(help.exit_code == 0);
@@ -52,7 +52,7 @@ TEST_CASE("wrong command lines exit with 64 and one line that says what to do") 
         Row{"eval", "--checkpoint is required"}, Row{"eval --checkpoint x --bits 9", "--bits"},
         Row{"eval --checkpoint x --engine fast", "--engine"},
         Row{"bench infer --seconds 0 --kernel conv=slow", "known are"},
-        Row{"bench infer --seconds 0 --kernel fast", "conv=NAME"}, Row{"levels --bits three", "--bits"},
+        Row{"bench infer --seconds 0 --kernel fast", "conv=NAME"}, Row{"infer --checkpoint x", "IMAGE is required"}, Row{"infer --checkpoint x y --top 0", "--top"}, Row{"levels --bits three", "--bits"},
         Row{"levels --method log", "--method"}, Row{"eval --checkpoint x --threads 0", "--threads"},
         Row{"convert a", "OUT is required"}, Row{"convert a b.bin", ".safetensors"}, Row{"config", "subcommand"},
         Row{"levels --bogus", "--bogus"}}) {
@@ -76,6 +76,7 @@ TEST_CASE("missing and damaged inputs have their exit codes") {
   for (const Row& row :
        {Row{"eval --bits 3 --checkpoint " + folder / "nothing.pth", 66, "nothing.pth"},
         Row{"eval --bits 3 --checkpoint " + folder / "noise.pth", 65, "neither a safetensors file nor"},
+        Row{"infer --bits 3 --checkpoint " + folder / "nothing.pth" + " x.png", 66, "nothing.pth"},
         Row{"inspect " + folder.string(), 65, "is a folder"},
         Row{"train " + folder / "nothing.json", 66, "nothing.json"},
         Row{"convert " + folder / "noise.pth " + folder / "out.safetensors", 65, "noise.pth"},

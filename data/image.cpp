@@ -1,0 +1,51 @@
+#include "data/image.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "core/base/error.h"
+#include "core/io/atomic_file.h"
+#include "core/io/printable.h"
+#include "data/image_formats.h"
+
+namespace apotnet {
+namespace {
+
+struct Format {
+  std::string_view magic;  // how every file of the format begins
+  Image (*decode)(std::span<const uint8_t> bytes, const std::string& path);
+};
+
+constexpr std::array kFormats{
+    Format{"\xFF\xD8\xFF", decode_jpeg},
+    Format{"\x89PNG\r\n\x1A\n", decode_png},
+    Format{"BM", decode_bmp},
+};
+
+}  // namespace
+
+void check_image_size(const std::string& path, int64_t height, int64_t width) {
+  if (height < 1 || width < 1 || height > kMostImageSide || width > kMostImageSide || height * width > kMostImagePixels)
+    fail(ErrorCategory::damaged_data, path, ": says it has ", width, " x ", height, " pixels; 1 to ", kMostImageSide,
+         " on a side are taken, and ", kMostImagePixels, " together");
+}
+
+Image make_image(const std::string& path, int64_t height, int64_t width) {
+  check_image_size(path, height, width);
+  return {static_cast<int>(height), static_cast<int>(width),
+          std::vector<uint8_t>(static_cast<size_t>(height * width) * 3)};
+}
+
+Image decode_image(std::span<const std::byte> bytes, const std::string& path) {
+  const std::span content(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  const std::string_view begin(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 8));
+  for (const Format& format : kFormats)
+    if (begin.starts_with(format.magic)) return format.decode(content, path);
+  if (begin.empty()) fail(ErrorCategory::damaged_data, path, ": is empty");
+  fail(ErrorCategory::damaged_data, path, ": is not a JPEG, PNG or BMP image; it begins with ", printable(begin));
+}
+
+Image read_image(const std::string& path) { return decode_image(read_file(path, kMostImageBytes), path); }
+
+}  // namespace apotnet

@@ -1,0 +1,184 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
+#include <variant>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "data/augment.h"
+#include "data/registry.h"
+#include "data/resize.h"
+#include "deploy/compile.h"
+#include "tools/commands/command.h"
+#include "tools/fixed.h"
+#include "tools/training/model_file.h"
+
+namespace apotnet {
+namespace {
+
+// Images that are decoded side by side; results appear after each group.
+constexpr size_t kGroup = 32;
+
+struct InferOptions {
+  std::string checkpoint, data, engine;
+  std::vector<std::string> images;
+  std::optional<int> bits;
+  int64_t top = 5;
+};
+
+// The data set's classes, input size and normalisation are what the network was trained with.
+DatasetInfo trained_on(const InferOptions& options, const OpenedModel& opened) {
+  const std::string name = options.data.empty() ? opened.dataset : parse_data_spec(options.data).name;
+  if (name.empty())
+    fail(ErrorCategory::usage, options.checkpoint, ": does not tell what data it is for; add --data, as in cifar10");
+  const DatasetInfo info = dataset_info(name);
+  const int64_t classes = opened.settings.classes;
+  if (static_cast<int64_t>(info.class_names.size()) != classes)
+    fail(ErrorCategory::configuration, "the data set ", name, " has ", info.class_names.size(), " classes, the model ",
+         classes);
+  return info;
+}
+
+/// A trained network with what surrounds it: from decoded images to class probabilities.
+class Classifier {
+ public:
+  Classifier(std::unique_ptr<Model> model, DatasetInfo info, bool integer)
+      : model_(std::move(model)), info_(std::move(info)), normalise_(info_.mean, info_.std) {
+    model_->set_training(false);
+    if (integer) network_ = compile(*model_, info_.height, info_.width, info_.channels);
+  }
+
+  const std::vector<std::string>& class_names() const { return info_.class_names; }
+  const char* engine() const { return network_ ? "integer" : "float"; }
+
+  /// Another size is resized to cover the network's input, and the middle is taken.
+  Tensor prepare(const Image& image) const {
+    const Image fitted =
+        resize_and_crop(image, std::max(info_.height, info_.width), {.height = info_.height, .width = info_.width});
+    Tensor input({1, info_.height, info_.width, info_.channels}, DType::f32);
+    place_and_normalise(fitted.pixels, info_.height, info_.width, 0, {}, normalise_, input.data<float>());
+    return input;
+  }
+
+  /// Softmax of the logits. One image at a time: what a picture is must not depend on its neighbours.
+  std::vector<double> probabilities(const Tensor& input) {
+    const NoGrad no_grad;
+    const Tensor logits = network_ ? network_->run(input) : model_->forward(Variable(input)).value();
+    const std::span<const float> values = logits.data<float>();
+    const double largest = *std::ranges::max_element(values);
+    std::vector<double> result;
+    for (const float value : values) result.push_back(std::exp(value - largest));
+    const double sum = std::accumulate(result.begin(), result.end(), 0.0);
+    for (double& value : result) value /= sum;
+    return result;
+  }
+
+ private:
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<IntegerNetwork> network_;  // none: the float engine
+  DatasetInfo info_;
+  Normaliser normalise_;
+};
+
+struct Prepared {
+  int height = 0, width = 0;  // of the file
+  Tensor input;
+};
+
+// Of a file that is missing or no image, the error: the other files are still classified.
+std::variant<Prepared, Error> prepare(const std::string& path, const Classifier& classifier) {
+  try {
+    const Image image = read_image(path);
+    return Prepared{image.height, image.width, classifier.prepare(image)};
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::damaged_data && error.category() != ErrorCategory::input_missing) throw;
+    return error;
+  }
+}
+
+void print_classes(const std::string& path, const Prepared& prepared, const std::vector<double>& probabilities,
+                   int64_t top, const Classifier& classifier, bool json) {
+  std::vector<size_t> order(probabilities.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return probabilities[a] > probabilities[b]; });
+  order.resize(std::min(order.size(), static_cast<size_t>(top)));
+  if (json) {
+    nlohmann::ordered_json classes = nlohmann::ordered_json::array();
+    for (const size_t i : order)
+      classes.push_back({{"class", i}, {"name", classifier.class_names()[i]}, {"probability", probabilities[i]}});
+    return print_json({{"command", "infer"},
+                       {"file", path},
+                       {"width", prepared.width},
+                       {"height", prepared.height},
+                       {"engine", classifier.engine()},
+                       {"top", classes}});
+  }
+  std::cout << path << " (" << prepared.width << " x " << prepared.height << ")\n";
+  for (const size_t i : order) {
+    const std::string percent = fixed(100 * probabilities[i], 2);
+    std::cout << std::string(8 - std::min<size_t>(8, percent.size()), ' ') << percent << " %  "
+              << classifier.class_names()[i] << "\n";
+  }
+  std::cout << std::flush;
+}
+
+void run_infer(const InferOptions& options, CommandContext& context) {
+  apply_compute_options(context.options);
+  OpenedModel opened = open_model(options.checkpoint, options.bits);
+  const QuantSettings& quant = opened.settings.quant;
+  const bool quantized = quant.weight_bits < 32 && quant.activation_bits < 32;
+  const DatasetInfo info = trained_on(options, opened);
+  Classifier classifier(std::move(opened.model), info,
+                        options.engine.empty() ? quantized : options.engine == "integer");
+
+  std::vector<std::variant<Prepared, Error>> group;
+  for (size_t begin = 0; begin < options.images.size(); begin += kGroup) {
+    group.assign(std::min(kGroup, options.images.size() - begin), Prepared{});
+    parallel_for(static_cast<int64_t>(group.size()), [&](int64_t i) {
+      const size_t at = static_cast<size_t>(i);
+      group[at] = prepare(options.images[begin + at], classifier);
+    });
+    for (size_t i = 0; i < group.size(); ++i) {
+      if (const Error* error = std::get_if<Error>(&group[i])) {
+        std::cerr << "apotnet: error: " << error->what() << std::endl;
+        if (context.exit_code == 0) context.exit_code = error->exit_code();
+        continue;
+      }
+      const Prepared& prepared = std::get<Prepared>(group[i]);
+      print_classes(options.images[begin + i], prepared, classifier.probabilities(prepared.input), options.top,
+                    classifier, context.options.json);
+    }
+  }
+}
+
+}  // namespace
+
+void add_infer(CLI::App& app, CommandContext& context) {
+  const auto options = std::make_shared<InferOptions>();
+  CLI::App* command = app.add_subcommand("infer", "Classifies image files: JPEG, PNG or BMP");
+  command->add_option("--checkpoint", options->checkpoint, "A .safetensors, .pth or .pth.tar file")->required();
+  command
+      ->add_option("IMAGE", options->images,
+                   "Image files of any size: resized to cover the network's input, the middle is taken")
+      ->required();
+  command->add_option("--top", options->top, "Print the N most probable classes (default: 5)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
+      ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  command
+      ->add_option("--engine", options->engine,
+                   "integer (default for quantized networks) or float; both give the same probabilities")
+      ->check(CLI::IsMember({"float", "integer"}));
+  command->add_option("--data", options->data,
+                      "What it was trained on, when the checkpoint does not tell: cifar10, cifar100 or shapes10");
+  add_compute_options(*command, context);
+  command->footer("Example: ./apotnet infer --checkpoint resnet20_3bit.pth.tar --bits 3 cat.jpg ship.png --top 3");
+  command->callback([options, &context] { run_infer(*options, context); });
+}
+
+}  // namespace apotnet
