@@ -12,8 +12,6 @@ namespace apotnet {
 namespace {
 
 constexpr int kBlock = NormaliserVectors::kElements;
-// Where the three loads of 16 bytes start in a block of 24: between them they reach what each 8 outputs need.
-constexpr int kStraightLoads[] = {0, 4, 8}, kMirroredLoads[] = {8, 4, 0};
 
 // Channels whose blocks hold whole pixels, and whose mirrored outputs find their bytes within one load.
 bool fit_a_block(int channels) { return channels >= 1 && channels <= 8 && kBlock % channels == 0; }
@@ -31,8 +29,7 @@ NormaliserVectors make_vectors(std::span<const float> mean, std::span<const floa
     v.factor_rest[e] = static_cast<float>(factor - double{v.factor[e]});
     v.black[e] = (0.0f - mean[channel]) / std[channel];
     const int reversed = kBlock - channels - e + 2 * (e % channels);  // the same channel of the pixel opposite
-    v.straight[e / 8][e % 8] = static_cast<uint8_t>(e - kStraightLoads[e / 8]);
-    v.mirrored[e / 8][e % 8] = static_cast<uint8_t>(reversed - kMirroredLoads[e / 8]);
+    v.mirrored[e / 8][e % 8] = static_cast<uint8_t>(reversed - (8 - 4 * (e / 8)));
   }
   return v;
 }

@@ -26,7 +26,7 @@ struct NormaliserVectors {
   static constexpr int kElements = 24;
   alignas(32) float mean[kElements], factor[kElements], factor_rest[kElements], black[kElements];
   float byte_factor, byte_factor_rest;
-  alignas(16) uint8_t straight[3][16], mirrored[3][16];  ///< of the 16 bytes loaded for 8 outputs: which byte is whose
+  alignas(16) uint8_t mirrored[3][16];  ///< output 8 j + i of a mirrored block is byte 8 - 4 j + mirrored[j][i] of it
 };
 
 /// Exists on x86-64 only. Channels must be among those that have vectors: 1, 2, 3, 4, 6 and 8.

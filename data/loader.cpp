@@ -10,9 +10,7 @@
 namespace apotnet {
 namespace {
 
-// A shuffled order jumps through memory where no processor foresees it: so many images ahead it is told.
-constexpr size_t kAhead = 2;
-
+// A shuffled order jumps where no processor foresees it, and waiting for memory costs more than the work itself.
 void prefetch([[maybe_unused]] std::span<const uint8_t> bytes) {
 #if defined(__GNUC__)
   for (size_t i = 0; i < bytes.size(); i += 64) __builtin_prefetch(bytes.data() + i);
@@ -107,7 +105,7 @@ Batch Loader::make(int64_t epoch, int64_t number, const std::vector<int64_t>& or
   const auto samples = std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
   for (size_t i = 0; i < samples.size(); ++i) {
     const int64_t sample = samples[i];
-    if (i + kAhead < samples.size()) prefetch(dataset_->view(samples[i + kAhead]));
+    if (i + 1 < samples.size()) prefetch(dataset_->view(samples[i + 1]));
     std::span<const uint8_t> bytes = dataset_->view(sample);
     if (bytes.empty()) {
       copied.resize(image_size);
