@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "data/augment_vectors.h"
 #include "data/dataset.h"
 
 namespace apotnet {
@@ -32,14 +33,22 @@ class Normaliser {
 
   int channels() const { return static_cast<int>(tables_.size() / 256); }
   float operator()(uint8_t value, int channel) const { return tables_[static_cast<size_t>(channel) * 256 + value]; }
+  /// The same 256 results per channel without a table, or null where vectors cannot give them.
+  const NormaliserVectors* vectors() const { return has_vectors_ ? &vectors_ : nullptr; }
 
  private:
   std::vector<float> tables_;  // [channel][value]
+  NormaliserVectors vectors_{};
+  bool has_vectors_ = false;
 };
 
 /// Pads, crops, mirrors and normalises in one pass. `image` and `out` are [height, width, channels]; padding is black
-/// before normalisation.
+/// before normalisation. The same bits on every processor.
 void place_and_normalise(std::span<const uint8_t> image, int height, int width, int pad, const Placement& placement,
                          const Normaliser& normalise, std::span<float> out);
+
+/// The plain loop that defines it.
+void place_and_normalise_plain(std::span<const uint8_t> image, int height, int width, int pad,
+                               const Placement& placement, const Normaliser& normalise, std::span<float> out);
 
 }  // namespace apotnet

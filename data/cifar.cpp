@@ -138,8 +138,10 @@ void read_records(const Format& format, const fs::path& file, std::vector<uint8_
     check_labels(format, file, r, record);
     labels.push_back(record[label_bytes - 1]);
     const uint8_t* planes = record.data() + label_bytes;
+    images.resize(images.size() + kImageBytes);
+    uint8_t* to = images.data() + images.size() - kImageBytes;
     for (size_t pixel = 0; pixel < kPlane; ++pixel)
-      for (size_t channel = 0; channel < 3; ++channel) images.push_back(planes[channel * kPlane + pixel]);
+      for (size_t channel = 0; channel < 3; ++channel) *to++ = planes[channel * kPlane + pixel];
   }
 }
 

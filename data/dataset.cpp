@@ -32,9 +32,14 @@ MemoryDataset::MemoryDataset(DatasetInfo info, std::vector<uint8_t> images, std:
 }
 
 void MemoryDataset::read(int64_t index, std::span<uint8_t> hwc) const {
-  require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
   require(static_cast<int64_t>(hwc.size()) == image_bytes(), name(), ": room for ", hwc.size(), " bytes");
-  std::copy_n(images_.begin() + index * image_bytes(), image_bytes(), hwc.begin());
+  std::ranges::copy(view(index), hwc.begin());
+}
+
+std::span<const uint8_t> MemoryDataset::view(int64_t index) const {
+  require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
+  const auto bytes = static_cast<size_t>(image_bytes());
+  return std::span(images_).subspan(static_cast<size_t>(index) * bytes, bytes);
 }
 
 int MemoryDataset::label(int64_t index) const {
@@ -53,6 +58,11 @@ Subset::Subset(std::shared_ptr<const Dataset> whole, std::vector<int64_t> indice
 void Subset::read(int64_t index, std::span<uint8_t> hwc) const {
   require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
   whole_->read(indices_[static_cast<size_t>(index)], hwc);
+}
+
+std::span<const uint8_t> Subset::view(int64_t index) const {
+  require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
+  return whole_->view(indices_[static_cast<size_t>(index)]);
 }
 
 int Subset::label(int64_t index) const {

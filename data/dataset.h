@@ -42,6 +42,8 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// Copies image `index` in [0, size()) as [H, W, C] bytes; `hwc` has image_bytes() elements.
   virtual void read(int64_t index, std::span<uint8_t> hwc) const = 0;
+  /// The same bytes in place, valid as long as the data set; empty where images are not held in memory: read() them.
+  virtual std::span<const uint8_t> view([[maybe_unused]] int64_t index) const { return {}; }
   /// In [0, classes()).
   virtual int label(int64_t index) const = 0;
 
@@ -56,6 +58,7 @@ class MemoryDataset : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(labels_.size()); }
   void read(int64_t index, std::span<uint8_t> hwc) const override;
+  std::span<const uint8_t> view(int64_t index) const override;
   int label(int64_t index) const override;
 
  private:
@@ -69,6 +72,7 @@ class Subset : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
   void read(int64_t index, std::span<uint8_t> hwc) const override;
+  std::span<const uint8_t> view(int64_t index) const override;
   int label(int64_t index) const override;
   /// Where the images stand in the whole data set.
   const std::vector<int64_t>& indices() const { return indices_; }

@@ -1,7 +1,10 @@
 #include "data/augment.h"
 
+#include <array>
+#include <cstring>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "tests/data/support.h"
 
@@ -82,4 +85,49 @@ TEST_CASE("a placement depends on seed, epoch and sample, and covers all crops a
   CHECK(mirrored == doctest::Approx(2500).epsilon(0.05));
   CHECK(differs_by_epoch > 4900);
   CHECK(differs_by_seed > 4900);
+}
+
+TEST_CASE("the vector code gives the bits of the plain loop for any size, channels, padding and placement") {
+  Philox random(7, RandomStream::test);
+  const auto between = [&](int low, int high) {
+    return low + static_cast<int>(random.below(static_cast<uint32_t>(high - low + 1)));
+  };
+  int with_vectors = 0;
+  for (int trial = 0; trial < 2000; ++trial) {
+    const int channels =
+        trial % 8 == 7 ? between(5, 9) : std::array{1, 3, 4, 3, 2, 6, 8}[static_cast<size_t>(trial % 8)];
+    const bool cifar = trial % 5 == 0;
+    const int height = cifar ? 32 : between(1, 40), width = cifar ? 32 : between(1, 40);
+    const int pad = cifar ? 4 : trial % 3 == 0 ? between(0, 3) : between(0, 45);  // often larger than the image
+    const Placement placement{between(0, 2 * pad), between(0, 2 * pad), random.below(2) == 1};
+    std::vector<float> mean, std;
+    for (int c = 0; c < channels; ++c) {
+      mean.push_back(random.uniform());
+      std.push_back(0.05f + random.uniform());
+    }
+    // Exactly as large as the image, so that a sanitizer sees a byte too many.
+    std::vector<uint8_t> image(static_cast<size_t>(height * width * channels));
+    for (uint8_t& value : image) value = static_cast<uint8_t>(random.next_u32());
+    const Normaliser normalise(mean, std);
+    with_vectors += normalise.vectors() != nullptr;
+    std::vector<float> fast(image.size(), -99), plain(image.size(), 99);
+    place_and_normalise(image, height, width, pad, placement, normalise, fast);
+    place_and_normalise_plain(image, height, width, pad, placement, normalise, plain);
+    const std::string problem = text(height, "x", width, "x", channels, " pad ", pad, " top ", placement.top, " left ",
+                                     placement.left, placement.mirror ? " mirrored" : "");
+    CAPTURE(problem);
+    REQUIRE(std::memcmp(fast.data(), plain.data(), plain.size() * sizeof(float)) == 0);
+  }
+  CHECK(with_vectors > 1700);
+}
+
+TEST_CASE("products normalise the known data sets bit for bit, and a deviation that they cannot divide by is refused") {
+  for (const auto& [mean, std] : {std::pair{std::vector{.491f, .482f, .447f}, std::vector{.247f, .243f, .262f}},
+                                  {{.507f, .487f, .441f}, {.267f, .256f, .276f}},
+                                  {{.485f, .456f, .406f}, {.229f, .224f, .225f}},
+                                  {{.5f, .5f, .5f}, {.24f, .24f, .24f}},
+                                  {{.1307f}, {.3081f}}})
+    CHECK(Normaliser(mean, std).vectors() != nullptr);
+  CHECK(Normaliser(std::vector{.5f}, std::vector{1e-40f}).vectors() == nullptr);  // 1 / std overflows
+  CHECK(Normaliser(std::vector<float>(5, .5f), std::vector<float>(5, .25f)).vectors() == nullptr);
 }

@@ -35,6 +35,9 @@ TEST_CASE("a subset reads the images it stands for") {
   whole->read(3, expected);
   subset.read(1, got);
   CHECK(got == expected);
+  const std::span<const uint8_t> view = subset.view(1);
+  CHECK(std::vector(view.begin(), view.end()) == expected);
+  CHECK(subset.view(1).data() == whole->view(3).data());
   CHECK(subset.label(0) == whole->label(7));
   CHECK(take_first(whole, 5)->size() == 5);
   CHECK(take_first(whole, 50) == whole);
@@ -48,6 +51,7 @@ TEST_CASE("wrong splits and places are errors") {
   check_error([&] { Subset(whole, {10}, "train"); }, ErrorCategory::internal, {"image 10 of 10"});
   std::vector<uint8_t> image(static_cast<size_t>(whole->image_bytes()));
   check_error([&] { whole->read(-1, image); }, ErrorCategory::internal, {"-1"});
+  check_error([&] { whole->view(10); }, ErrorCategory::internal, {"10"});
   check_error([&] { whole->label(10); }, ErrorCategory::internal, {"10"});
   image.pop_back();
   check_error([&] { whole->read(0, image); }, ErrorCategory::internal, {"59"});

@@ -3,6 +3,8 @@
 
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "core/base/build_info.h"
 #include "core/io/safetensors.h"
@@ -47,15 +49,26 @@ TEST_CASE("wrong command lines exit with 64 and one line that says what to do") 
     const char* arguments;
     const char* fragment;
   };
-  for (const Row& row :
-       {Row{"", "subcommand is required"}, Row{"trane x", "--help"}, Row{"train", "CONFIG is required"},
-        Row{"eval", "--checkpoint is required"}, Row{"eval --checkpoint x --bits 9", "--bits"},
-        Row{"eval --checkpoint x --engine fast", "--engine"},
-        Row{"bench infer --seconds 0 --kernel conv=slow", "known are"},
-        Row{"bench infer --seconds 0 --kernel fast", "conv=NAME"}, Row{"infer --checkpoint x", "IMAGE is required"}, Row{"infer --checkpoint x y --top 0", "--top"}, Row{"levels --bits three", "--bits"},
-        Row{"levels --method log", "--method"}, Row{"eval --checkpoint x --threads 0", "--threads"},
-        Row{"convert a", "OUT is required"}, Row{"convert a b.bin", ".safetensors"}, Row{"config", "subcommand"},
-        Row{"levels --bogus", "--bogus"}}) {
+  for (const Row& row : {Row{"", "subcommand is required"},
+                         Row{"trane x", "--help"},
+                         Row{"train", "CONFIG is required"},
+                         Row{"eval", "--checkpoint is required"},
+                         Row{"eval --checkpoint x --bits 9", "--bits"},
+                         Row{"eval --checkpoint x --engine fast", "--engine"},
+                         Row{"bench infer --seconds 0 --kernel conv=slow", "known are"},
+                         Row{"bench infer --seconds 0 --kernel fast", "conv=NAME"},
+                         Row{"infer --checkpoint x", "IMAGE is required"},
+                         Row{"infer --checkpoint x y --top 0", "--top"},
+                         Row{"levels --bits three", "--bits"},
+                         Row{"levels --method log", "--method"},
+                         Row{"eval --checkpoint x --threads 0", "--threads"},
+                         Row{"convert a", "OUT is required"},
+                         Row{"convert a b.bin", ".safetensors"},
+                         Row{"config", "subcommand"},
+                         Row{"levels --bogus", "--bogus"},
+                         Row{"bench infer --engine fast", "--engine"},
+                         Row{"bench kernels --shape 3x3", "--shape"},
+                         Row{"bench data --data nothing:x", "no data set nothing"}}) {
     CAPTURE(row.arguments);
     const Finished finished = apotnet_program(row.arguments);
     CHECK(finished.exit_code == 64);
@@ -259,15 +272,52 @@ TEST_CASE("level sets are printed as text and JSON") {
 }
 
 TEST_CASE("bench prints what comparisons read") {
-  for (const char* what : {"train", "infer"}) {
+  for (const char* what : {"train", "infer", "infer --engine float", "data"}) {
     const Finished finished =
         apotnet_program(std::string("bench ") + what + " --batch 4 --seconds 0 --threads 1 --json");
     CHECK(finished.exit_code == 0);
     const auto line = nlohmann::json::parse(finished.out);
     for (const char* key : {"name", "model", "weight_bits", "activation_bits", "batch", "threads", "device",
                             "images_per_second", "min", "max", "repeats"})
-      CHECK_MESSAGE(line.contains(key), key);
+      CHECK_MESSAGE(line.contains(key), what, ": ", key);
+    CHECK(line["repeats"].get<int>() >= 5);
+    CHECK(line["min"].get<double>() <= line["images_per_second"].get<double>());
+    CHECK(line["images_per_second"].get<double>() <= line["max"].get<double>());
+    for (const char* key : {"fma_gmacs", "maddubs_gmacs", "vnni_gmacs"})
+      CHECK_MESSAGE(line.contains(key) == (line["name"] != "apotnet data"), what, ": ", key);
   }
+  const auto data = nlohmann::json::parse(apotnet_program("bench data --seconds 0 --threads 2 --json").out);
+  CHECK(data["dataset"] == "shapes10");
+  CHECK(data["images_per_second_per_thread"].get<double>() == data["images_per_second"].get<double>() / 2);
+}
+
+TEST_CASE("bench kernels prints a line for every kernel, and no peak where the instructions are missing") {
+  const std::string command = " bench kernels --shape 64x8x8 --batch 2 --seconds 0";
+  const Finished finished = run_program(std::string(APOTNET_BINARY) + command + " --json");
+  CHECK(finished.exit_code == 0);
+  std::set<std::pair<std::string, int>> seen;
+  std::istringstream lines(finished.out);
+  for (std::string text; std::getline(lines, text);) {
+    const auto line = nlohmann::json::parse(text);
+    for (const char* key : {"name", "shape", "bits", "batch", "threads", "device", "gmacs", "min", "max", "repeats",
+                            "of_peak", "fma_gmacs"})
+      CHECK_MESSAGE(line.contains(key), key);
+    CHECK(line["shape"] == "64x8x8");
+    seen.emplace(line["name"], line["bits"]);
+  }
+  for (const auto& row : {std::pair{"onednn u8s8", 4},
+                          {"apotnet codes", 2},
+                          {"onednn f32", 32},
+                          {"apotnet f32", 32},
+                          {"onednn f32 backward input", 32},
+                          {"apotnet f32 backward weight", 32}})
+    CHECK_MESSAGE(seen.contains({row.first, row.second}), row.first);
+
+  const Finished generic = run_program("APOTNET_ISA=generic " + std::string(APOTNET_BINARY) + command + " --json");
+  const auto line = nlohmann::json::parse(generic.out.substr(0, generic.out.find('\n')));
+  for (const char* key : {"of_peak", "fma_gmacs", "maddubs_gmacs", "vnni_gmacs"})
+    CHECK_MESSAGE(line[key].is_null(), key);
+  CHECK(run_program(std::string(APOTNET_BINARY) + command).out.find("onednn u8s8") != std::string::npos);
 }
 
 TEST_CASE("version and doctor say what they are asked as JSON too") {

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace apotnet {
+
+/// How fast repeated runs of one piece of work were.
+struct Rates {
+  double median = 0, min = 0, max = 0;
+  int64_t repeats = 0;
+};
+
+/// Of at least one rate.
+Rates summarise(std::vector<double> rates);
+
+/// A piece of work of `amount` units (images, multiplications); its rates are units per second.
+struct TimedWork {
+  double amount;
+  std::function<void()> run;
+};
+
+/// Runs the works in turn, round after round, so that a slow moment of the machine meets all of them: at least 5 rounds
+/// and until `seconds` per work are over. Each has run once untimed. A turn of less than a millisecond is repeated
+/// within its timing.
+std::vector<Rates> measure_in_turn(const std::vector<TimedWork>& works, double seconds);
+
+/// The same for one work alone; `ready` is called after the warm-up.
+Rates measure(const TimedWork& work, double seconds, const std::function<void()>& ready = {});
+
+}  // namespace apotnet

@@ -1,0 +1,150 @@
+// bench train and bench infer: whole steps of a network on random weights and images.
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/base/philox.h"
+#include "core/kernels/call.h"
+#include "core/ops/cross_entropy.h"
+#include "deploy/compile.h"
+#include "models/registry.h"
+#include "optim/sgd.h"
+#include "tools/bench/calibration.h"
+#include "tools/bench/measure.h"
+#include "tools/commands/bench.h"
+#include "tools/fixed.h"
+
+namespace apotnet {
+namespace {
+
+struct ModelBench {
+  std::string name;  // train or infer
+  std::string model = "resnet20";
+  int bits = 4;
+  int64_t batch = 128;
+  std::string engine = "float";  // of inference: integer
+  double seconds = 5;
+  bool profile = false;
+};
+
+struct Problem {
+  std::unique_ptr<Model> model;
+  Tensor images, labels;
+};
+
+Problem make_problem(const ModelBench& bench) {
+  ModelSettings settings{.name = bench.model, .classes = 10, .quant = {}};
+  settings.quant.weight_bits = settings.quant.activation_bits = bench.bits;
+  Problem problem{make_model(settings), Tensor({bench.batch, 32, 32, 3}, DType::f32),
+                  Tensor({bench.batch}, DType::s32)};
+  Philox weights(1, RandomStream::weights), images(1, RandomStream::bench);
+  problem.model->initialize(weights);
+  for (float& value : problem.images.data<float>()) value = static_cast<float>(images.normal());
+  for (int32_t& label : problem.labels.data<int32_t>()) label = static_cast<int32_t>(images.below(10));
+  return problem;
+}
+
+std::function<void()> training_step(const Problem& problem) {
+  ParameterGroup group{.name = "all", .parameters = {}, .learning_rate = 0.01, .weight_decay = 1e-4};
+  for (const auto& parameter : problem.model->parameters())
+    group.parameters.push_back({parameter.name, *parameter.variable});
+  const auto sgd = std::make_shared<Sgd>(std::vector{group}, 0.9);
+  return [&problem, sgd] {
+    cross_entropy(problem.model->forward(Variable(problem.images)), problem.labels).backward();
+    sgd->step(1);
+    sgd->clear_gradients();
+  };
+}
+
+std::function<void()> inference_step(const Problem& problem, const std::string& engine) {
+  problem.model->set_training(false);
+  if (engine == "integer") {
+    const Shape& images = problem.images.shape();
+    const std::shared_ptr<IntegerNetwork> network = compile(*problem.model, images[1], images[2], images[3]);
+    return [&problem, network] { network->run(problem.images); };
+  }
+  return [&problem] {
+    const NoGrad no_grad;
+    problem.model->forward(Variable(problem.images));
+  };
+}
+
+void print_rates(const ModelBench& bench, int threads, const Rates& rates, const Peaks& peaks, bool json) {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const int64_t peak_mib = usage.ru_maxrss / 1024;
+  if (json) {
+    nlohmann::ordered_json line{{"name", "apotnet " + bench.name},
+                                {"model", bench.model},
+                                {"weight_bits", bench.bits},
+                                {"activation_bits", bench.bits},
+                                {"engine", bench.engine},
+                                {"batch", bench.batch},
+                                {"threads", threads},
+                                {"device", "cpu"},
+                                {"images_per_second", rates.median},
+                                {"min", rates.min},
+                                {"max", rates.max},
+                                {"repeats", rates.repeats},
+                                {"peak_mib", peak_mib}};
+    add_peaks(line, peaks);
+    print_json(line);
+  } else {
+    std::cout << bench.name << " " << bench.model << ", " << bench.bits << " bits, batch " << bench.batch << ", "
+              << threads << " threads: " << fixed(rates.median, 1) << " images/s (" << fixed(rates.min, 1) << " to "
+              << fixed(rates.max, 1) << " over " << rates.repeats << " steps), peak memory " << peak_mib << " MiB\n";
+  }
+}
+
+void run(const ModelBench& bench, const CommandContext& context) {
+  const int threads = apply_compute_options(context.options);
+  const Problem problem = make_problem(bench);
+  const auto step = bench.name == "train" ? training_step(problem) : inference_step(problem, bench.engine);
+  const Peaks before = measure_peaks();
+  const Rates rates = measure({static_cast<double>(bench.batch), step}, bench.seconds, [&] {
+    if (bench.profile) profile_kernels(true);
+  });
+  print_rates(bench, threads, rates, mean_of(before, measure_peaks()), context.options.json);
+  if (!bench.profile) return;
+  for (const KernelTime& time : kernel_times())
+    std::cerr << fixed(1000 * time.seconds / static_cast<double>(rates.repeats), 3) << " ms per step  " << time.name
+              << '\n';
+}
+
+CLI::App* add(CLI::App& parent, CommandContext& context, const std::shared_ptr<ModelBench>& bench,
+              const std::string& description) {
+  CLI::App* command = parent.add_subcommand(bench->name, description);
+  command->add_option("--model", bench->model, "Network")->check(CLI::IsMember(model_names()));
+  command->add_option("--bits", bench->bits, "Bit width, 2 to 8, or 32: float")
+      ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  command->add_option("--batch", bench->batch, "Images per step")->check(CLI::Range(1, 65536));
+  command->add_option("--seconds", bench->seconds, "How long to measure")->check(CLI::Range(0.0, 3600.0));
+  command->add_flag("--profile", bench->profile, "Time per kernel, on stderr");
+  add_compute_options(*command, context);
+  command->footer("Example: ./apotnet bench " + bench->name + " --bits 4 --batch 128 --threads 1 --json");
+  command->callback([bench, &context] { run(*bench, context); });
+  return command;
+}
+
+}  // namespace
+
+void add_bench_train(CLI::App& parent, CommandContext& context) {
+  const auto bench = std::make_shared<ModelBench>();
+  bench->name = "train";
+  add(parent, context, bench, "Whole training steps, on random weights and images");
+}
+
+void add_bench_infer(CLI::App& parent, CommandContext& context) {
+  const auto bench = std::make_shared<ModelBench>();
+  bench->name = "infer";
+  bench->engine = "integer";
+  add(parent, context, bench, "Evaluation, on random weights and images")
+      ->add_option("--engine", bench->engine, "integer (default), or float: evaluation as in training")
+      ->check(CLI::IsMember({"integer", "float"}));
+}
+
+}  // namespace apotnet
