@@ -157,22 +157,17 @@ void draw_image(int label, Philox random, std::span<uint8_t> hwc) {
     }
 }
 
-DatasetInfo describe(Split split) {
-  return {"shapes10",
-          std::string(name_of(split)),
-          {"circle", "ring", "square", "frame", "triangle", "cross", "plus", "horizontal", "vertical", "checker"},
-          kSide,
-          kSide,
-          3,
-          {.5f, .5f, .5f},
-          {.24f, .24f, .24f}};
+DatasetInfo info_of(Split split) {
+  DatasetInfo info = shapes10_info();
+  info.split_name = name_of(split);
+  return info;
 }
 
 /// Draws an image when it is first asked for and keeps it: a training starts at once, its loader draws beside it.
 class Shapes10 : public Dataset {
  public:
   Shapes10(uint64_t seed, Split split, int64_t count)
-      : Dataset(describe(split)),
+      : Dataset(info_of(split)),
         seed_(seed),
         split_(split),
         labels_(static_cast<size_t>(count)),
@@ -219,6 +214,17 @@ class Shapes10 : public Dataset {
 };
 
 }  // namespace
+
+DatasetInfo shapes10_info() {
+  return {"shapes10",
+          "",
+          {"circle", "ring", "square", "frame", "triangle", "cross", "plus", "horizontal", "vertical", "checker"},
+          kSide,
+          kSide,
+          3,
+          {.5f, .5f, .5f},
+          {.24f, .24f, .24f}};
+}
 
 std::shared_ptr<const Dataset> draw_shapes10(uint64_t seed, Split split, int64_t count) {
   if (count < 1 || count > kMostImages)

@@ -17,4 +17,7 @@ namespace apotnet {
 /// An image is drawn when it is first read, and kept: 3 KiB each. Error(configuration) unless 1 <= count <= 1,000,000.
 std::shared_ptr<const Dataset> draw_shapes10(uint64_t seed, Split split, int64_t count);
 
+/// What its images share; no split is named.
+DatasetInfo shapes10_info();
+
 }  // namespace apotnet

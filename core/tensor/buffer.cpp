@@ -16,7 +16,10 @@
 namespace apotnet {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+// Large blocks begin on a huge page and ask for them: passes over activations then miss the TLB far less often.
+constexpr size_t kHugePage = size_t{2} << 20;
+
+std::align_val_t alignment_for(size_t capacity) { return std::align_val_t{capacity >= kHugePage ? kHugePage : 64}; }
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kKeepBlocks = false;  // so that a use after free is seen
@@ -40,22 +43,6 @@ size_t capacity_for(size_t bytes) {
   return std::max<size_t>(64, (bytes + unit - 1) / unit * unit);
 }
 
-constexpr size_t kHugePage = size_t{2} << 20;
-
-std::align_val_t alignment_of(size_t capacity) {
-  return capacity < kHugePage ? kAlignment : std::align_val_t{kHugePage};
-}
-
-// A large block asks for huge pages: the first step of a training is then one page fault for 512, and later ones miss
-// fewer address translations. Only whole huge pages, so that no memory is used beyond the block.
-std::byte* new_block(size_t capacity) {
-  auto* block = static_cast<std::byte*>(::operator new(capacity, alignment_of(capacity)));
-#if defined(__linux__)
-  if (capacity >= kHugePage) madvise(block, capacity / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-  return block;
-}
-
 }  // namespace
 
 std::shared_ptr<Buffer> Buffer::allocate(size_t bytes, Device device) {
@@ -70,7 +57,12 @@ std::shared_ptr<Buffer> Buffer::allocate(size_t bytes, Device device) {
       free.pop_back();
     }
   }
-  if (!data) data = new_block(capacity);
+  if (!data) {
+    data = static_cast<std::byte*>(::operator new(capacity, alignment_for(capacity)));
+#if defined(__linux__)
+    if (capacity >= kHugePage) madvise(data, capacity / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish, it may fail
+#endif
+  }
 #ifndef NDEBUG
   std::memset(data, 0xFF, capacity);
 #endif
@@ -82,7 +74,7 @@ Buffer::~Buffer() {
     std::lock_guard lock(kept_blocks().mutex);
     kept_blocks().by_capacity[capacity_].push_back(data_);
   } else {
-    ::operator delete(data_, alignment_of(capacity_));
+    ::operator delete(data_, alignment_for(capacity_));
   }
 }
 
