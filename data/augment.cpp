@@ -41,6 +41,7 @@ float by_products(const NormaliserVectors& v, uint8_t value, int element) {
   return std::fma(difference, v.factor[element], difference * v.factor_rest[element]);
 }
 
+#if defined(__x86_64__)
 VisiblePart visible_part(std::span<const uint8_t> image, int height, int width, int channels, int pad,
                          const Placement& placement) {
   const int down = placement.top - pad, across = placement.left - pad;  // output (y, x) shows (y + down, x + across)
@@ -64,6 +65,7 @@ VisiblePart visible_part(std::span<const uint8_t> image, int height, int width, 
   }
   return part;
 }
+#endif
 
 }  // namespace
 

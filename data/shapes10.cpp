@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/base/parallel.h"
 #include "core/base/philox.h"
 #include "data/sampler.h"
 
@@ -156,6 +157,62 @@ void draw_image(int label, Philox random, std::span<uint8_t> hwc) {
     }
 }
 
+DatasetInfo info_of(Split split) {
+  DatasetInfo info = shapes10_info();
+  info.split_name = name_of(split);
+  return info;
+}
+
+/// Draws an image when it is first asked for and keeps it: a training starts at once, its loader draws beside it.
+class Shapes10 : public Dataset {
+ public:
+  Shapes10(uint64_t seed, Split split, int64_t count)
+      : Dataset(info_of(split)),
+        seed_(seed),
+        split_(split),
+        labels_(static_cast<size_t>(count)),
+        images_(std::make_unique_for_overwrite<uint8_t[]>(labels_.size() * kImageBytes)),
+        drawn_(std::make_unique<std::once_flag[]>(labels_.size())) {
+    for (size_t first = 0; first < labels_.size(); first += kClasses) {
+      std::vector<int64_t> classes = sequential_order(kClasses);
+      shuffle(classes,
+              Philox(seed, RandomStream::shapes10, order_slot(split), static_cast<uint32_t>(first / kClasses)));
+      for (size_t i = first; i < std::min(first + kClasses, labels_.size()); ++i)
+        labels_[i] = static_cast<uint8_t>(classes[i - first]);
+    }
+  }
+
+  int64_t size() const override { return static_cast<int64_t>(labels_.size()); }
+
+  void read(int64_t index, std::span<uint8_t> hwc) const override {
+    require(static_cast<int64_t>(hwc.size()) == image_bytes(), name(), ": room for ", hwc.size(), " bytes");
+    std::ranges::copy(view(index), hwc.begin());
+  }
+
+  std::span<const uint8_t> view(int64_t index) const override {
+    require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
+    const auto i = static_cast<size_t>(index);
+    const std::span<uint8_t> image(images_.get() + i * kImageBytes, kImageBytes);
+    std::call_once(drawn_[i], [&] {
+      draw_image(labels_[i], Philox(seed_, RandomStream::shapes10, image_slot(split_), static_cast<uint32_t>(index)),
+                 image);
+    });
+    return image;
+  }
+
+  int label(int64_t index) const override {
+    require(index >= 0 && index < size(), name(), ": label ", index, " of ", size());
+    return labels_[static_cast<size_t>(index)];
+  }
+
+ private:
+  const uint64_t seed_;
+  const Split split_;
+  std::vector<uint8_t> labels_;
+  std::unique_ptr<uint8_t[]> images_;        // written through view(), each image once
+  std::unique_ptr<std::once_flag[]> drawn_;  // per image
+};
+
 }  // namespace
 
 DatasetInfo shapes10_info() {
@@ -172,20 +229,7 @@ DatasetInfo shapes10_info() {
 std::shared_ptr<const Dataset> draw_shapes10(uint64_t seed, Split split, int64_t count) {
   if (count < 1 || count > kMostImages)
     fail(ErrorCategory::configuration, "shapes10: ", count, " ", name_of(split), " images; give 1 to ", kMostImages);
-  std::vector<uint8_t> images(static_cast<size_t>(count) * kImageBytes), labels(static_cast<size_t>(count));
-  parallel_ranges(count, kClasses, [&](int64_t begin, int64_t end) {
-    std::vector<int64_t> classes = sequential_order(kClasses);
-    shuffle(classes, Philox(seed, RandomStream::shapes10, order_slot(split), static_cast<uint32_t>(begin / kClasses)));
-    for (int64_t index = begin; index < end; ++index) {
-      const size_t i = static_cast<size_t>(index);
-      labels[i] = static_cast<uint8_t>(classes[static_cast<size_t>(index - begin)]);
-      draw_image(labels[i], Philox(seed, RandomStream::shapes10, image_slot(split), static_cast<uint32_t>(index)),
-                 std::span(images).subspan(i * kImageBytes, kImageBytes));
-    }
-  });
-  DatasetInfo info = shapes10_info();
-  info.split_name = name_of(split);
-  return std::make_shared<MemoryDataset>(std::move(info), std::move(images), std::move(labels));
+  return std::make_shared<Shapes10>(seed, split, count);
 }
 
 }  // namespace apotnet

@@ -14,7 +14,7 @@ namespace apotnet {
 /// Position, size, small rotation, the two colours, a background gradient and noise are random, so neither colour nor
 /// any one pixel tells the class. Image `index` of a split is a function of (seed, split, index): the same on every
 /// machine and thread count, whatever `count` is. Each ten images in a row hold each class once, in random order.
-/// All `count` images are drawn here and kept: 3 KiB each. Error(configuration) unless 1 <= count <= 1,000,000.
+/// An image is drawn when it is first read, and kept: 3 KiB each. Error(configuration) unless 1 <= count <= 1,000,000.
 std::shared_ptr<const Dataset> draw_shapes10(uint64_t seed, Split split, int64_t count);
 
 /// What its images share; no split is named.

@@ -60,6 +60,8 @@ struct KernelContestant {
   KernelTask task;
   std::function<PreparedKernel(const KernelProblem&)> prepare;
   std::function<bool(const KernelProblem&)> fits{};  ///< empty: always
+
+  bool takes(const KernelProblem& problem) const { return !fits || fits(problem); }
 };
 
 /// All that compete; a new kernel is one more line.

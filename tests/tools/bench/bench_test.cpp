@@ -85,7 +85,8 @@ TEST_CASE("every contestant of bench kernels computes what the plain loops do") 
     for (const KernelContestant& contestant : kernel_contestants())
       for (const int bits : {2, 3, 4, 5}) {
         if (contestant.task != KernelTask::codes && bits != 4) continue;
-        CHECK_NOTHROW(check_contestant(contestant, shape, bits));
+        if (contestant.takes(KernelProblem::make(shape, bits, 1)))
+          CHECK_NOTHROW(check_contestant(contestant, shape, bits));
       }
 }
 

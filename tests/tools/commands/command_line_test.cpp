@@ -306,7 +306,7 @@ TEST_CASE("bench kernels prints a line for every kernel, and no peak where the i
     seen.emplace(line["name"], line["bits"]);
   }
   for (const auto& row : {std::pair{"onednn u8s8", 4},
-                          {"apotnet codes", 2},
+                          {"apotnet in training", 2},
                           {"onednn f32", 32},
                           {"apotnet f32", 32},
                           {"onednn f32 backward input", 32},
