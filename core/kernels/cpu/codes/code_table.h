@@ -6,20 +6,15 @@ namespace apotnet {
 
 class LevelSet;
 
-/// The code of every half step m = floor(2 K z), 0 <= m <= top (F2), for scalar and for vector code. Plain data.
-///
-/// Vectors look up bytes 16 at a time (pshufb). Two chains of 8 tables cover m < 128 and m >= 128; within a chain,
-/// adding 112 - 16 h with saturation sets the top bit, which makes pshufb return 0, for every m beyond table h, so that
-/// table h holds T_h xor T_(h+1) and the xor of all look-ups leaves the right entry.
+/// The code of every half step m = floor(2 K z), 0 <= m <= top (F2). Plain data: vector code looks up bytes 16 entries
+/// at a time and wants whole parts of 16, zero behind the top.
 struct CodeTable {
   int32_t top = 0;             ///< 2 K
-  bool every_integer = false;  ///< uniform levels: the code is (m + 1) / 2 and there are no chains
-  int32_t tables[2] = {0, 0};  ///< of each chain
-  alignas(64) uint8_t chain[2][8][16] = {};
-  uint8_t code[512] = {};  ///< by m
+  bool every_integer = false;  ///< uniform levels: the code is (m + 1) / 2, which needs no look-up
+  uint8_t code[512] = {};
 
-  /// Whether vector code can look up: all sets but non-uniform ones with top > 255.
-  bool in_vectors() const { return every_integer || tables[0] > 0; }
+  /// Whether a half step fits a byte, or no look-up is needed: else vector code leaves it to the plain loops.
+  bool in_vectors() const { return every_integer || top < 256; }
 };
 
 /// Error(internal) for a set whose activations do not fit u8.

@@ -33,9 +33,8 @@ struct Vector {
   }
   static Bytes min_bytes(Bytes a, Bytes b) { return _mm256_min_epu8(a, b); }
   static Bytes exclusive_or(Bytes a, Bytes b) { return _mm256_xor_si256(a, b); }
-  static Bytes look_up(Bytes table, Bytes m, int offset) {
-    return _mm256_shuffle_epi8(table, _mm256_adds_epu8(m, all_bytes(offset)));
-  }
+  static Bytes shuffle(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
+  static Bytes add_saturated(Bytes a, int value) { return _mm256_adds_epu8(a, all_bytes(value)); }
   // Four vectors to bytes in order, clamped to [0, 255].
   static Bytes pack(const Ints (&m)[4]) {
     const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(m[0], m[1]), _mm256_packs_epi32(m[2], m[3]));

@@ -4,34 +4,32 @@
 
 constexpr int64_t kStep = 4 * Vector::kLanes;
 
-// The look-ups of a CodeTable with `Count` tables in its first chain and `Second` in the other, kept in registers.
-template <int Count, int Second>
+// The look-ups of a CodeTable of up to 16 * Parts entries, kept in registers. A byte shuffle looks up 16 entries: m XOR
+// the first of a part is below 16 in its own part alone, and the saturating addition of 0x70 sets the top bit of every
+// other, for which the shuffle gives 0.
+template <int Parts>
 struct Look {
   using Bytes = Vector::Bytes;
 
   explicit Look(const CodeTable& table) : top(Vector::all_bytes(table.top)) {
-#pragma GCC unroll 8
-    for (int h = 0; h < Count; ++h) tables[h] = Vector::repeat_16(table.chain[0][h]);
-#pragma GCC unroll 8
-    for (int h = 0; h < Second; ++h) tables[Count + h] = Vector::repeat_16(table.chain[1][h]);
+#pragma GCC unroll 16
+    for (int part = 0; part < Parts; ++part) parts[part] = Vector::repeat_16(table.code + 16 * part);
   }
 
   // Half steps, of which negative ones are 0 and those above the top are the top, to codes.
   Bytes codes_of(const Vector::Ints (&m)[4]) const {
     const Bytes clamped = Vector::min_bytes(Vector::pack(m), top);
     Bytes codes = Vector::all_bytes(0);
-#pragma GCC unroll 8
-    for (int h = 0; h < Count; ++h)
-      codes = Vector::exclusive_or(codes, Vector::look_up(tables[h], clamped, 112 - 16 * h));
-    const Bytes upper = Vector::exclusive_or(clamped, Vector::all_bytes(-128));
-#pragma GCC unroll 8
-    for (int h = 0; h < Second; ++h)
-      codes = Vector::exclusive_or(codes, Vector::look_up(tables[Count + h], upper, 112 - 16 * h));
+#pragma GCC unroll 16
+    for (int part = 0; part < Parts; ++part) {
+      const Bytes inside = Vector::exclusive_or(clamped, Vector::all_bytes(16 * part));
+      codes = Vector::exclusive_or(codes, Vector::shuffle(parts[part], Vector::add_saturated(inside, 0x70)));
+    }
     return codes;
   }
 
   Bytes top;
-  Bytes tables[Count + Second];
+  Bytes parts[Parts];
 };
 
 // The same for uniform levels, by arithmetic.
@@ -45,15 +43,15 @@ struct Halve {
   Vector::Bytes top;
 };
 
-// body(Look) with the counts of `table` as constants: those of 2, 3 and 4 bits exactly, others rounded up.
+// body(Look) with the number of parts as a constant: those of 2, 3, 4 and 5 bits exactly, others rounded up.
 template <typename Body>
 inline void with_look(const CodeTable& table, const Body& body) {
   if (table.every_integer) return body(Halve(table));
-  if (table.tables[1] > 0) return body(Look<8, 8>(table));
-  if (table.tables[0] <= 1) return body(Look<1, 0>(table));
-  if (table.tables[0] <= 2) return body(Look<2, 0>(table));
-  if (table.tables[0] <= 7) return body(Look<7, 0>(table));
-  return body(Look<8, 0>(table));
+  if (table.top < 16) return body(Look<1>(table));
+  if (table.top < 32) return body(Look<2>(table));
+  if (table.top < 112) return body(Look<7>(table));
+  if (table.top < 208) return body(Look<13>(table));
+  return body(Look<16>(table));
 }
 
 // body(first element, channels of the four vectors) for all elements of [pixels][channels], kStep at a time; the last

@@ -31,9 +31,8 @@ struct Vector {
   }
   static Bytes min_bytes(Bytes a, Bytes b) { return _mm512_min_epu8(a, b); }
   static Bytes exclusive_or(Bytes a, Bytes b) { return _mm512_xor_si512(a, b); }
-  static Bytes look_up(Bytes table, Bytes m, int offset) {
-    return _mm512_shuffle_epi8(table, _mm512_adds_epu8(m, all_bytes(offset)));
-  }
+  static Bytes shuffle(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
+  static Bytes add_saturated(Bytes a, int value) { return _mm512_adds_epu8(a, all_bytes(value)); }
   // Four vectors to bytes in order, clamped to [0, 255].
   static Bytes pack(const Ints (&m)[4]) {
     const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(m[0], m[1]), _mm512_packs_epi32(m[2], m[3]));
