@@ -6,7 +6,7 @@
 namespace apotnet {
 
 std::string_view name_of(Isa isa) {
-  constexpr std::string_view kNames[] = {"generic", "avx2", "vnni"};
+  constexpr std::string_view kNames[] = {"generic", "avx2", "avx512", "vnni"};
   return kNames[static_cast<int>(isa)];
 }
 
@@ -15,7 +15,8 @@ Isa processor_isa() {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::generic;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  return avx512 && __builtin_cpu_supports("avx512vnni") ? Isa::vnni : Isa::avx2;
+  if (!avx512) return Isa::avx2;
+  return __builtin_cpu_supports("avx512vnni") ? Isa::vnni : Isa::avx512;
 #else
   return Isa::generic;
 #endif
@@ -24,7 +25,7 @@ Isa processor_isa() {
 Isa selected_isa() {
   static const Isa selected = [] {
     const char* wanted = std::getenv("APOTNET_ISA");
-    for (const Isa isa : {Isa::generic, Isa::avx2})
+    for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512})
       if (wanted && wanted == name_of(isa)) return std::min(isa, processor_isa());
     return processor_isa();
   }();

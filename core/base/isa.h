@@ -8,13 +8,14 @@ namespace apotnet {
 enum class Isa {
   generic,  ///< plain C++
   avx2,     ///< AVX2 and FMA
-  vnni      ///< AVX-512 F, BW, VL, DQ and VNNI
+  avx512,   ///< AVX-512 F, BW, VL and DQ
+  vnni      ///< AVX-512 with VNNI
 };
 
 std::string_view name_of(Isa isa);
 /// The best one of this processor.
 Isa processor_isa();
-/// The one in use: the processor's, or a weaker one named by APOTNET_ISA=generic|avx2|vnni in the environment.
+/// The one in use: the processor's, or a weaker one named by APOTNET_ISA=generic|avx2|avx512 in the environment.
 Isa selected_isa();
 
 }  // namespace apotnet

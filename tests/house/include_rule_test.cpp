@@ -38,7 +38,7 @@ const std::map<std::string, Folders>& rule() {
       {"core/kernels/reference", contract},
       {"core/kernels/cpu", with(contract, {"core/kernels/reference", "core/kernels/cpu/codes"})},
       // Integer convolutions and what follows them, for images one by one: used by the back end and by deploy.
-      {"core/kernels/cpu/codes", with(contract, {"core/kernels/cpu"})},
+      {"core/kernels/cpu/codes", contract},
       {"core/autograd", contract},
       {"core/ops", operations},
       {"core/io", {"core/tensor", "core/base"}},

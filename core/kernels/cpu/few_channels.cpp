@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "core/base/isa.h"
 #include "core/base/parallel.h"
 #include "core/kernels/cpu/cpu.h"
-#include "core/kernels/cpu/isa.h"
 
 namespace apotnet {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/kernels/cpu/isa.h"
+#include "core/base/isa.h"
 #include "core/kernels/cpu/loops.h"
 
 namespace apotnet {

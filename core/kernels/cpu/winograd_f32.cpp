@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/base/isa.h"
 #include "core/base/parallel.h"
-#include "core/kernels/cpu/isa.h"
 #include "core/kernels/cpu/loops.h"
 #include "core/tensor/buffer.h"
 

@@ -37,7 +37,7 @@ struct WinogradKernels {
 };
 
 /// The widest kernels of this processor for these channel counts, null unless both are multiples of 8. see
-/// core/kernels/cpu/isa.h.
+/// core/base/isa.h.
 const WinogradKernels* winograd_kernels(int64_t channels, int64_t outputs);
 /// Whether images of this size have enough whole tiles.
 bool winograd_pays(const WinogradShape& shape);

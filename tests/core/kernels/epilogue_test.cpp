@@ -5,8 +5,8 @@
 #include <cmath>
 #include <random>
 
+#include "core/base/isa.h"
 #include "core/kernels/cpu/codes/epilogue.h"
-#include "core/kernels/cpu/isa.h"
 #include "core/quant/level_set.h"
 #include "core/quant/projection.h"
 

@@ -1,9 +1,6 @@
-#include "core/kernels/cpu/isa.h"
 #include "core/kernels/cpu/winograd_f32.h"
 
-#include <cstdlib>
-#include <string_view>
-
+#include "core/base/isa.h"
 #include "tests/support/backends.h"
 #include "tests/support/conv_problems.h"
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/kernels/cpu/isa.h"
+#include "core/base/isa.h"
 
 namespace apotnet {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/kernels/cpu/isa.h"
+#include "core/base/isa.h"
 #include "core/quant/projection.h"
 
 namespace apotnet {
