@@ -14,10 +14,14 @@ std::string forced;
 const std::vector<CodesConvKernel>& codes_conv_kernels() {
   static const std::vector<CodesConvKernel> kernels {
 #if defined(__x86_64__)
-    {"winograd-vnni", Isa::vnni, make_winograd_vnni}, {"direct-vnni", Isa::vnni, make_direct_vnni},
-        {"winograd16", Isa::avx2, make_winograd_avx2}, {"direct16", Isa::avx2, make_direct_avx2},
+    {"winograd-vnni", Isa::vnni, make_winograd_vnni},   // 3x3 up to 4 bits
+        {"direct-vnni", Isa::vnni, make_direct_vnni},   // everything
+        {"winograd16", Isa::avx2, make_winograd_avx2},  // 3x3, 2 and 3 bits, from 32 channels on
+        {"lookup", Isa::avx2, make_lookup},             // stride 1, 2 bits
+        {"direct16", Isa::avx2, make_direct_avx2},      // where no pair of products saturates
 #endif
-        {"portable", Isa::generic, make_portable}, {"plain", Isa::generic, make_plain},
+        {"portable", Isa::generic, make_portable},  // everything
+        {"plain", Isa::generic, make_plain},        // the definition
   };
   return kernels;
 }
