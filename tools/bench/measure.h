@@ -21,12 +21,12 @@ struct TimedWork {
   std::function<void()> run;
 };
 
-/// Runs the works in turn, round after round, so that a slow moment of the machine meets all of them: at least 5 rounds
-/// and until `seconds` per work are over. Each has run once untimed. A turn of less than a millisecond is repeated
-/// within its timing.
+/// Runs works of one thread in turn, round after round, so that a slow moment of the machine meets all of them. Each
+/// has run once untimed, then takes at least 5 turns and `seconds` of processor time. A turn of less than a millisecond
+/// is repeated within its timing.
 std::vector<Rates> measure_in_turn(const std::vector<TimedWork>& works, double seconds);
 
-/// The same for one work alone; `ready` is called after the warm-up.
+/// One work alone, on any number of threads, by the clock on the wall; `ready` is called after the warm-up.
 Rates measure(const TimedWork& work, double seconds, const std::function<void()>& ready = {});
 
 }  // namespace apotnet
