@@ -8,6 +8,7 @@
 
 #include "core/base/build_info.h"
 #include "core/base/error.h"
+#include "tools/revision.h"
 
 namespace apotnet {
 namespace {
@@ -24,8 +25,13 @@ std::string json_version() {
 }  // namespace
 
 nlohmann::ordered_json versions() {
-  return {{"apotnet", kVersion},        {"compiler", kCompiler}, {"build", kBuildType},
-          {"onednn", onednn_version()}, {"zlib", zlibVersion()}, {"nlohmann_json", json_version()},
+  return {{"apotnet", kVersion},
+          {"revision", kRevision},
+          {"compiler", kCompiler},
+          {"build", kBuildType},
+          {"onednn", onednn_version()},
+          {"zlib", zlibVersion()},
+          {"nlohmann_json", json_version()},
           {"cli11", CLI11_VERSION}};
 }
 
