@@ -311,9 +311,12 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
 // The test split, and names of its own for the checkpoints of a stage that another one follows.
 Evaluation Trainer::finish_stage(const Stage& stage) {
   const bool more = stage.position.stage_number + 1 < static_cast<int64_t>(run_.stages.size());
-  if (more)
-    for (const char* name : {"last", "best"}) keep_under_name(folder_->checkpoint(name), kept_checkpoint(stage, name));
-  const OpenedModel best = open_model(folder_->checkpoint("best"), {});
+  std::error_code ignored;
+  for (const char* name : {"last", "best"})
+    // Once kept it stays: in a run resumed from an older checkpoint `best` may be of the next stage already.
+    if (const std::string kept = kept_checkpoint(stage, name); more && !std::filesystem::exists(kept, ignored))
+      keep_under_name(folder_->checkpoint(name), kept);
+  const OpenedModel best = open_model(more ? kept_checkpoint(stage, "best") : folder_->checkpoint("best"), {});
   Evaluation found = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
   metrics_->append(TestMetrics{.stage = stage.position.stage,
                                .epoch = stage.position.epoch,

@@ -30,6 +30,8 @@ std::vector<nlohmann::json> json_lines(const SmallRuns& runs, const std::string&
 void check_same_run(const SmallRuns& runs, const std::string& run, const std::string& wanted) {
   CHECK(read_text(runs.last(run)) == read_text(runs.last(wanted)));
   CHECK(read_text(runs.best(run)) == read_text(runs.best(wanted)));
+  const std::string kept = "/checkpoints/float.best.safetensors";
+  CHECK(read_text(runs / run + kept) == read_text(runs / wanted + kept));
   CHECK(runs.metrics(run) == runs.metrics(wanted));
   CHECK(json_lines(runs, run) == json_lines(runs, wanted));
   for (const auto& entry : std::filesystem::recursive_directory_iterator(runs / run))
@@ -116,8 +118,11 @@ TEST_CASE("a damaged last is reported and the one before it used; --resume PATH 
   CHECK(resumed.error.find("resumes " + runs / "run" + "/checkpoints/last.prev.safetensors") != std::string::npos);
   check_same_run(runs, "run", "whole");
 
-  CHECK(test::run_program(train + runs.best("run")).exit_code == 0);
-  check_same_run(runs, "run", "whole");
+  // Also one of the end of a stage, although `best` belongs to the next by now.
+  for (const std::string name : {"best", "float.last"}) {
+    CHECK(test::run_program(train + runs / "run/checkpoints/" + name + ".safetensors").exit_code == 0);
+    check_same_run(runs, "run", "whole");
+  }
   for (const std::string name : {"last", "last.prev", "best"})
     test::write_text(runs / "run" + "/checkpoints/" + name + ".safetensors", "{}");
   struct Row {
