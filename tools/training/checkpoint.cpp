@@ -1,9 +1,11 @@
 #include "tools/training/checkpoint.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <vector>
 
 #include "core/base/build_info.h"
 #include "core/base/error.h"
@@ -85,17 +87,18 @@ SavedTraining read_training(const std::string& path) {
 
 std::optional<SavedTraining> find_newest_training(const std::string& checkpoints,
                                                   const std::function<void(const std::string&)>& report) {
-  std::string first_damage;
+  std::vector<std::string> damages;
   for (const char* name : {"last", "last.prev", "best"}) try {
-      return read_training((std::filesystem::path(checkpoints) / name).string() + ".safetensors");
+      SavedTraining saved = read_training((std::filesystem::path(checkpoints) / name).string() + ".safetensors");
+      for (const std::string& damage : damages) report(text(damage, "; uses an older one: ", saved.path));
+      return saved;
     } catch (const Error& error) {
       if (error.category() == ErrorCategory::input_missing) continue;
       if (error.category() != ErrorCategory::damaged_data) throw;
-      report(text(error.what(), "; looking for the one before it"));
-      if (first_damage.empty()) first_damage = error.what();
+      damages.push_back(error.what());
     }
-  if (!first_damage.empty())
-    fail(ErrorCategory::damaged_data, first_damage, "; no other checkpoint of the run is whole either");
+  if (!damages.empty())
+    fail(ErrorCategory::damaged_data, damages[0], "; no other checkpoint of the run is whole either");
   return {};
 }
 

@@ -41,7 +41,8 @@ struct SavedTraining {
 SavedTraining read_training(const std::string& path);
 
 /// The newest whole checkpoint of a run's folder `checkpoints`: last, else last.prev, else best; nothing when there is
-/// none of them. `report` is told of each damaged one. Error(damaged_data) when all that are there are damaged.
+/// none of them. `report` is told of each damaged one before it. Error(damaged_data) when all that are there are
+/// damaged.
 std::optional<SavedTraining> find_newest_training(const std::string& checkpoints,
                                                   const std::function<void(const std::string&)>& report);
 

@@ -12,7 +12,7 @@ struct StartOfRun {
   std::vector<std::string> overrides;  ///< "path=value", as given with --set
   int64_t seed = 0;
   int threads = 0;
-  std::string from;  ///< where a resumed run goes on, "4bit epoch 3, batch 17"; empty: at the beginning
+  std::string from;  ///< where a resumed run goes on, "4bit after 2 epochs and 16 steps"; empty: at the beginning
 };
 
 /// environment.json: versions, threads, processor and seed of the first start; every later one is added under

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <span>
 
 #include "core/base/error.h"
@@ -56,6 +57,10 @@ LoaderOptions loader_options(const RunConfig& run) {
           .workers = static_cast<int>(run.data.workers)};
 }
 
+std::string describe(const TrainingPosition& position) {
+  return text(position.stage, " after ", position.epoch, " epochs and ", position.batch, " steps");
+}
+
 std::string epoch_label(const Stage& stage) {
   return text(stage.position.stage, " epoch ", stage.position.epoch + 1, "/", stage.config.epochs);
 }
@@ -102,8 +107,9 @@ std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
     folder = given.parent_path().parent_path();
     if (folder.empty()) folder = ".";
   } else {
-    resumed_ = find_newest_training((folder / "checkpoints").string(),
-                                    [&](const std::string& message) { progress_.line(message); });
+    resumed_ = find_newest_training((folder / "checkpoints").string(), [](const std::string& message) {
+      std::cerr << "apotnet: warning: " << message << std::endl;
+    });
   }
   if (!resumed_) {
     if (!given.empty()) fail(ErrorCategory::input_missing, "--resume ", given.string(), ": holds no checkpoint");
@@ -130,7 +136,7 @@ void Trainer::prepare_folder() {
   if (resumed_) {
     const TrainingPosition& position = resumed_->position;
     config_json_ = resumed_->config;  // so that the final checkpoint is that of a run that never stopped
-    start.from = text(position.stage, " epoch ", position.epoch + 1, ", batch ", position.batch + 1);
+    start.from = describe(position);
     std::vector<std::string> stages;
     for (const StageConfig& stage : run_.stages) stages.push_back(stage.name);
     metrics_->cut_back(stages, position.stage, position.epoch);
