@@ -76,8 +76,7 @@ Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const D
   return result;
 }
 
-Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset,
-                            int workers) {
+Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
   const auto network = compile(model, dataset->height(), dataset->width(), dataset->channels());
   return evaluate_with([&](const Tensor& images) { return network->run(images); }, classes, dataset, workers);
 }
