@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <exception>
 #include <iostream>
 
@@ -40,6 +41,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using apotnet::ErrorCategory;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of write(), as a full disk is
   try {
     return run(argc, argv);
   } catch (const apotnet::Error& error) {

@@ -4,8 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -14,6 +17,18 @@
 
 namespace apotnet {
 namespace {
+
+// Where the process stands in writing a file, see kWritePoints.
+void reach(std::string_view point) {
+  static const char* const wanted = std::getenv("APOTNET_CRASH_AT");
+  if (!wanted) return;
+  static int left = [] {
+    const char* colon = std::strchr(wanted, ':');
+    return colon ? std::atoi(colon + 1) : 1;
+  }();
+  const std::string_view name(wanted, std::strcspn(wanted, ":"));
+  if (name == point && --left == 0) std::raise(SIGKILL);
+}
 
 // Closes a file descriptor at the end of its scope.
 class Descriptor {
@@ -43,21 +58,28 @@ std::string parent_of(const std::string& path) {
   fail(ErrorCategory::cannot_write, path, ": cannot write: ", why);
 }
 
-void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path,
-               const std::string& temporary) {
+// Writes everything; false, with the reason in errno, when something does not fit.
+bool write_all(int descriptor, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
-    if (count < 0 && errno != EINTR) cannot_write(path, temporary);
+    if (count < 0 && errno != EINTR) return false;
     if (count > 0) bytes = bytes.subspan(static_cast<size_t>(count));
   }
+  return true;
 }
 
 // Writes and flushes `temporary`; nothing of it is left when that fails.
 void write_temporary(const std::string& path, const std::string& temporary, const Chunks& chunks) {
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.number() < 0) cannot_write(path, temporary);
-  for (const auto chunk : chunks) write_all(file.number(), chunk, path, temporary);
+  reach("temporary-open");
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (i == chunks.size() / 2) reach("temporary-half");
+    if (!write_all(file.number(), chunks[i])) cannot_write(path, temporary);
+  }
+  reach("temporary-written");
   if (::fsync(file.number()) != 0 || !file.close()) cannot_write(path, temporary);
+  reach("temporary-flushed");
 }
 
 // Makes new names last. Some file systems cannot flush a folder, and need not.
@@ -68,7 +90,9 @@ void flush_folder_of(const std::string& path) {
 
 void rename_into_place(const std::string& path, const std::string& temporary) {
   if (::rename(temporary.c_str(), path.c_str()) != 0) cannot_write(path, temporary);
+  reach("renamed");
   flush_folder_of(path);
+  reach("folder-flushed");
 }
 
 std::string temporary_name(const std::string& path) { return text(path, ".tmp.", ::getpid()); }
@@ -111,17 +135,45 @@ void replace_keeping_former(const std::string& path, const std::string& former_p
   // A second name for the present file, moved to `former_path` in one step: `path` itself is never missing.
   ::unlink(link.c_str());
   if (::link(path.c_str(), link.c_str()) == 0) {
+    reach("former-linked");
     // rename does nothing when both names are one file already, after a crash between the two renames.
     const bool moved = ::rename(link.c_str(), former_path.c_str()) == 0;
     const int why = errno;
     ::unlink(link.c_str());
     errno = why;
     if (!moved) cannot_write(former_path, temporary);
+    reach("former-moved");
     flush_folder_of(former_path);
   } else if (errno != ENOENT) {
     cannot_write(former_path, temporary);
   }
   rename_into_place(path, temporary);
+}
+
+void keep_under_name(const std::string& path, const std::string& name) {
+  const std::string link = temporary_name(name);
+  ::unlink(link.c_str());
+  if (::link(path.c_str(), link.c_str()) != 0) {
+    const std::vector<std::byte> content = read_file(path);
+    return write_file_atomically(name, {content});
+  }
+  const bool moved = ::rename(link.c_str(), name.c_str()) == 0;
+  if (!moved) cannot_write(name, link);
+  ::unlink(link.c_str());  // still there when both names were one file already
+  flush_folder_of(name);
+}
+
+void append_to_file(const std::string& path, std::span<const std::byte> bytes) {
+  const auto refuse = [&](int why) { fail(ErrorCategory::cannot_write, path, ": cannot write: ", std::strerror(why)); };
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (file.number() < 0) refuse(errno);
+  const off_t size = ::lseek(file.number(), 0, SEEK_END);
+  if (!write_all(file.number(), bytes) || ::fsync(file.number()) != 0) {
+    const int why = errno;
+    if (size >= 0 && ::ftruncate(file.number(), size) != 0) refuse(errno);
+    refuse(why);
+  }
+  if (!file.close()) refuse(errno);
 }
 
 }  // namespace apotnet

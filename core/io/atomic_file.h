@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,5 +23,18 @@ void write_file_atomically(const std::string& path, const Chunks& chunks);
 /// The same, and what stood at `path` is kept as `former_path`, in the same file system. At every moment `path` holds a
 /// whole file if it did before, and so does `former_path`.
 void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks);
+
+/// Gives the file at `path` the second name `name`, which stands for whatever it held before or for this file at every
+/// moment; a copy where the file system has no links. Error(cannot_write).
+void keep_under_name(const std::string& path, const std::string& name);
+
+/// Adds to the end of the file, which is made when there is none, and flushes it to the disk. What did not fit is taken
+/// back, so that no half of an addition is left. Error(cannot_write).
+void append_to_file(const std::string& path, std::span<const std::byte> bytes);
+
+/// The moments of writing a file at which a crash differs in what it leaves behind. For tests of that, the environment
+/// variable APOTNET_CRASH_AT=POINT[:N] kills the process (SIGKILL) when it gets to POINT for the N-th time.
+inline constexpr std::array kWritePoints{"temporary-open", "temporary-half", "temporary-written", "temporary-flushed",
+                                         "former-linked",  "former-moved",   "renamed",           "folder-flushed"};
 
 }  // namespace apotnet

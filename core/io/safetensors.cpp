@@ -17,6 +17,7 @@ namespace apotnet {
 namespace {
 
 constexpr uint64_t kLargestHeader = 100'000'000;
+constexpr const char* kMetadataChecksum = "metadata_crc32c";
 
 template <typename... Parts>
 [[noreturn]] void damaged(const std::string& path, const Parts&... parts) {
@@ -43,10 +44,20 @@ std::vector<const SafetensorsEntry*> in_data_order(const SafetensorsHeader& head
   return entries;
 }
 
-std::string checksum(const Tensor& tensor) {
+std::string hexadecimal(uint32_t value) {
   char digits[9];
-  std::snprintf(digits, sizeof digits, "%08x", crc32c({tensor.raw(), tensor.bytes()}));
+  std::snprintf(digits, sizeof digits, "%08x", value);
   return digits;
+}
+
+std::string checksum(const Tensor& tensor) { return hexadecimal(crc32c({tensor.raw(), tensor.bytes()})); }
+
+// Of every other entry of the metadata: keys and values, each followed by a zero byte.
+std::string metadata_checksum(const TensorFile& file) {
+  std::string all;
+  for (const auto& [key, value] : file.metadata)
+    if (key != kMetadataChecksum) (((all += key) += '\0') += value) += '\0';
+  return hexadecimal(crc32c(std::as_bytes(std::span(all))));
 }
 
 void verify_checksums(const TensorFile& file, const std::string& path) {
@@ -60,6 +71,9 @@ void verify_checksums(const TensorFile& file, const std::string& path) {
       damaged(path, "tensor ", printable(name), " does not match its checksum; the file is damaged");
   }
   if (sums.size() != file.tensors.size()) damaged(path, "has checksums of tensors that are not there");
+  const auto metadata = file.metadata.find(kMetadataChecksum);
+  if (metadata != file.metadata.end() && metadata->second != metadata_checksum(file))
+    damaged(path, "the metadata do not match their checksum; the file is damaged");
 }
 
 // Header length and header of the file, padded to 8 bytes.
@@ -148,6 +162,7 @@ void add_checksums(TensorFile& file) {
   nlohmann::json sums = nlohmann::json::object();
   for (const auto& [name, tensor] : file.tensors) sums[name] = checksum(tensor);
   file.metadata["crc32c"] = sums.dump();
+  file.metadata[kMetadataChecksum] = metadata_checksum(file);
 }
 
 }  // namespace apotnet

@@ -27,7 +27,8 @@ void write_safetensors(const std::string& path, const TensorFile& file);
 /// The same, keeping what stood at `path`, see replace_keeping_former.
 void write_safetensors_keeping_former(const std::string& path, const std::string& former_path, const TensorFile& file);
 
-/// Sets metadata "crc32c": a JSON object {"name": "8 hexadecimal digits"} with the CRC-32C of every tensor's bytes.
+/// Sets metadata "crc32c": a JSON object {"name": "8 hexadecimal digits"} with the CRC-32C of every tensor's bytes, and
+/// "metadata_crc32c": the CRC-32C of all other metadata, sorted by key, each key and value followed by a zero byte.
 void add_checksums(TensorFile& file);
 
 }  // namespace apotnet

@@ -1,7 +1,5 @@
 // version, doctor and test: what the program says of itself and of the machine.
-#include <dnnl.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
@@ -10,36 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "core/kernels/cpu/codes/codes_conv.h"
 #include "core/kernels/cpu/loops.h"
-#include "data/image.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
+#include "tools/versions.h"
 
 namespace apotnet {
 namespace {
-
-std::string onednn_version() {
-  const dnnl_version_t* v = dnnl_version();
-  return text(v->major, ".", v->minor, ".", v->patch);
-}
-
-std::string json_version() {
-  return text(NLOHMANN_JSON_VERSION_MAJOR, ".", NLOHMANN_JSON_VERSION_MINOR, ".", NLOHMANN_JSON_VERSION_PATCH);
-}
-
-nlohmann::ordered_json versions() {
-  return {{"apotnet", kVersion},
-          {"compiler", kCompiler},
-          {"build", kBuildType},
-          {"onednn", onednn_version()},
-          {"zlib", zlibVersion()},
-          {"libjpeg_turbo", jpeg_library_version()},
-          {"nlohmann_json", json_version()},
-          {"cli11", CLI11_VERSION}};
-}
 
 // Whether the CIFAR-10 files can be found without --data.
 std::string find_cifar10() {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/base/error.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
 #include "tools/fixed.h"
@@ -33,7 +34,6 @@ void print_result(const TrainResult& result, const CommandContext& context) {
 
 void add_train(CLI::App& app, CommandContext& context) {
   struct Options : TrainOptions {
-    std::vector<std::string> overrides;
     std::string data;
   };
   const auto options = std::make_shared<Options>();
@@ -43,12 +43,19 @@ void add_train(CLI::App& app, CommandContext& context) {
       ->allow_extra_args(false);
   command->add_option("--init", options->init,
                       "Checkpoint to start the last stage from (.safetensors, .pth, .pth.tar)");
+  command
+      ->add_option("--resume", options->resume,
+                   "Continue a run, from its newest whole checkpoint or from PATH (a checkpoint or a run folder)")
+      ->expected(0, 1)
+      ->option_text("[PATH]");
   command->add_option("--out", options->out, "Run folder (default: runs/<config name>)");
   command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet train configs/resnet20_cifar_4bit.json --data cifar10:DIR --threads 2");
   command->callback([options, &context] {
-    apply_compute_options(context.options);
+    options->threads = apply_compute_options(context.options);
+    if (options->resume && !options->resume->empty() && !options->out.empty())
+      fail(ErrorCategory::usage, "--resume ", *options->resume, " names the run folder; leave --out away");
     options->quiet = context.options.quiet;
     if (!options->data.empty()) {  // recorded with the run, like any other override
       const DataSpec spec = parse_data_spec(options->data);

@@ -289,13 +289,43 @@ ResolvedConfig load_config(const std::string& path, const std::vector<std::strin
   return Reader().read(root);
 }
 
-RunConfig parse_resolved(const std::string& json, const std::string& where) {
+namespace {
+
+ResolvedConfig read_stored(const std::string& json, const std::string& where) {
   try {
-    return Reader().read(parse_json(json, "config")).run;
+    return Reader().read(parse_json(json, "config"));
   } catch (const Error& error) {
     const std::string all = error.what();
     fail(ErrorCategory::damaged_data, where, ": its configuration does not hold: ", all.substr(0, all.find('\n')));
   }
+}
+
+}  // namespace
+
+RunConfig parse_resolved(const std::string& json, const std::string& where) { return read_stored(json, where).run; }
+
+std::vector<std::string> differences(const std::string& stored, const ResolvedConfig& present,
+                                     const std::string& where) {
+  const ResolvedConfig former = read_stored(stored, where);
+  const auto value_in = [](const ResolvedConfig& config, const std::string& path) -> std::string {
+    const auto found = std::ranges::find(config.values, path, &ConfigValue::path);
+    return found == config.values.end() ? "none" : found->value;
+  };
+  const auto matters = [](const std::string& path) {
+    const Field* field = find_field(path);
+    return !field || !field->free_on_resume;
+  };
+  std::vector<std::string> result;
+  for (const ConfigValue& value : former.values) {
+    const std::string now = value_in(present, value.path);
+    // A stage that is there in one of the two only is told by its name.
+    if (matters(value.path) && now != value.value && (now != "none" || value.path.ends_with(".name")))
+      result.push_back(text(value.path, ": ", value.value, " -> ", now));
+  }
+  for (const ConfigValue& value : present.values)
+    if (value.path.ends_with(".name") && value_in(former, value.path) == "none")
+      result.push_back(text(value.path, ": none -> ", value.value));
+  return result;
 }
 
 }  // namespace apotnet

@@ -25,7 +25,12 @@ struct ResolvedConfig {
 ///   "file:line:column: error: optimizer.lr: expected a number in (0, 10], got string "0,1""
 ResolvedConfig load_config(const std::string& path, const std::vector<std::string>& overrides);
 
-/// A configuration stored in a checkpoint; `where` names the checkpoint in messages.
+/// A configuration as stored in a checkpoint; `where` names the checkpoint in messages.
 RunConfig parse_resolved(const std::string& json, const std::string& where);
+
+/// What keeps a run of `present` from continuing one whose resolved configuration is `stored`: "path: old -> new" for
+/// each field that differs, except those that change no number. `where` names the checkpoint in messages.
+std::vector<std::string> differences(const std::string& stored, const ResolvedConfig& present,
+                                     const std::string& where);
 
 }  // namespace apotnet

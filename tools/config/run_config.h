@@ -43,11 +43,16 @@ struct StageConfig {
   std::string init = "last";
 };
 
+struct CheckpointConfig {
+  int64_t every_steps = 0;
+};
+
 struct RunConfig {
   ModelConfig model;
   DataConfig data;
   QuantConfig quant;
   OptimizerConfig optimizer;
+  CheckpointConfig checkpoint;
   std::vector<StageConfig> stages;
   int64_t seed = 1;
 };

@@ -25,6 +25,7 @@ std::vector<Field> run_fields() {
       {.path = "data.name", .target = RUN_FIELD(data.name), .choices = dataset_names(), .unit = "", .help = "Data set"},
       {.path = "data.root",
        .target = RUN_FIELD(data.root),
+       .free_on_resume = true,
        .unit = "",
        .help = "Folder of the data; empty: APOTNET_DATA, else the user's cache folder"},
       {.path = "data.batch",
@@ -48,6 +49,7 @@ std::vector<Field> run_fields() {
        .target = RUN_FIELD(data.workers),
        .low = 1,
        .high = 64,
+       .free_on_resume = true,
        .unit = "threads",
        .help = "Threads that prepare batches"},
       {.path = "data.train_limit",
@@ -123,6 +125,13 @@ std::vector<Field> run_fields() {
        .high = 1,
        .unit = "",
        .help = "Weight decay of all thresholds (cifar variant)"},
+      {.path = "checkpoint.every_steps",
+       .target = RUN_FIELD(checkpoint.every_steps),
+       .low = 0,
+       .high = 1e9,
+       .free_on_resume = true,
+       .unit = "steps",
+       .help = "Also saves last inside an epoch, after every so many steps; 0: at the end of each epoch only"},
       {.path = "seed",
        .target = RUN_FIELD(seed),
        .low = 0,
@@ -343,6 +352,13 @@ JsonNode value_at(const FieldTarget& target) {
         }
       },
       target);
+}
+
+const Field* find_field(const std::string& path) {
+  std::string pattern = path;
+  if (path.starts_with("stages.")) pattern = "stages.*" + path.substr(std::min(path.find('.', 7), path.size()));
+  const auto found = std::ranges::find(fields(), pattern, &Field::path);
+  return found == fields().end() ? nullptr : &*found;
 }
 
 std::string nearest_path(const std::string& path) {

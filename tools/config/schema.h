@@ -23,6 +23,7 @@ struct Field {
   bool low_open = false, high_open = false;  ///< whether the bound itself is excluded
   std::vector<std::string> choices = {};     ///< of strings; empty = any
   bool required = false;
+  bool free_on_resume = false;  ///< changes no number of a run, so that a resumed one may have another value
   std::string unit, help;
 
   bool in_stage() const { return path.starts_with("stages.*."); }
@@ -38,6 +39,9 @@ std::span<const Field> fields();
 
 /// The value at a target as JSON.
 JsonNode value_at(const FieldTarget& target);
+
+/// The field that a path of a resolved configuration ("stages.0.lr") stands for; nullptr for none.
+const Field* find_field(const std::string& path);
 
 /// The known path nearest to an unknown one, or empty when none is near.
 std::string nearest_path(const std::string& path);

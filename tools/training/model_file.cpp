@@ -3,19 +3,14 @@
 #include <cmath>
 #include <string_view>
 
-#include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
-#include "core/io/layout.h"
-#include "core/io/safetensors.h"
 #include "models/describe.h"
 #include "models/registry.h"
 #include "tools/config/config.h"
 
 namespace apotnet {
 namespace {
-
-constexpr const char* kFormatVersion = "1";
 
 QuantizerVariant parse_variant(const std::string& name) {
   return name == "imagenet" ? QuantizerVariant::imagenet : QuantizerVariant::cifar;
@@ -26,19 +21,10 @@ FirstLastRule parse_first_last(const std::string& name) {
   return name == "float" ? FirstLastRule::none : FirstLastRule::apot_compat;
 }
 
-std::string required(const TensorFile& file, const std::string& path, const std::string& key) {
-  const auto entry = file.metadata.find(key);
-  if (entry == file.metadata.end())
-    fail(ErrorCategory::damaged_data, path, ": no \"", key, "\" in the metadata of this checkpoint");
-  return entry->second;
-}
-
 OpenedModel open_native(const std::string& path, const TensorFile& file) {
-  if (const std::string needs = required(file, path, "min_reader_version"); needs != kFormatVersion)
-    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", needs, ", this program reads ",
-         kFormatVersion, "; use a newer apotnet");
-  const RunConfig run = parse_resolved(required(file, path, "config"), path);
-  const std::string name = required(file, path, "stage");
+  require_readable_format(file, path);
+  const RunConfig run = parse_resolved(required_metadata(file, path, "config"), path);
+  const std::string name = required_metadata(file, path, "stage");
   const Tensor* last = file.find("fc.weight");
   for (const StageConfig& stage : run.stages)
     if (stage.name == name && last) {
@@ -64,22 +50,6 @@ OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::o
   return {make_model(settings), settings, found.dataset, {}, {}};
 }
 
-// A file may be whole and still hold what no training leaves behind.
-void require_usable(Module& model, const std::string& path) {
-  const auto check = [&](const std::string& name, const Tensor& tensor) {
-    if (tensor.dtype() == DType::f32)
-      for (const float value : tensor.data<float>())
-        if (!std::isfinite(value)) fail(ErrorCategory::damaged_data, path, ": tensor ", name, " holds ", value);
-  };
-  for (const auto& parameter : model.parameters()) {
-    check(parameter.name, parameter.variable->value());
-    if (parameter.role != ParameterRole::ordinary && parameter.variable->value().item() <= 0)
-      fail(ErrorCategory::damaged_data, path, ": ", parameter.name, " is ", parameter.variable->value().item(),
-           "; a clipping threshold is positive");
-  }
-  for (const auto& buffer : model.buffers()) check(buffer.name, *buffer.tensor);
-}
-
 }  // namespace
 
 ModelSettings model_settings(const RunConfig& run, const StageConfig& stage, int64_t classes) {
@@ -93,27 +63,36 @@ ModelSettings model_settings(const RunConfig& run, const StageConfig& stage, int
                     .gradient_scale = run.quant.grad_scale}};
 }
 
-void save_checkpoint(const std::string& path, const std::string& former, Module& model, const Sgd& optimizer,
-                     const TrainingPosition& position, const RunConfig& run, const std::string& config_json) {
-  TensorFile file;
-  file.tensors = state_of(model);
-  for (const Sgd::State& state : optimizer.state())
-    file.tensors.push_back({"optimizer." + state.name + ".momentum", weight_to_pytorch(state.momentum)});
-  file.metadata = {{"format_version", kFormatVersion},
-                   {"min_reader_version", kFormatVersion},
-                   {"writer", text("apotnet ", kVersion)},
-                   {"config", config_json},
-                   {"stage", position.stage},
-                   {"epoch", text(position.epoch)},
-                   {"step", text(position.step)},
-                   {"samples_seen", text(position.samples_seen)},
-                   {"best_metric", text(position.best_metric)},
-                   {"seed", text(run.seed)}};
-  add_checksums(file);
-  if (former.empty())
-    write_safetensors(path, file);
-  else
-    write_safetensors_keeping_former(path, former, file);
+std::string required_metadata(const TensorFile& file, const std::string& path, const std::string& key) {
+  const auto entry = file.metadata.find(key);
+  if (entry == file.metadata.end())
+    fail(ErrorCategory::damaged_data, path, ": no \"", key, "\" in the metadata of this checkpoint");
+  return entry->second;
+}
+
+void require_readable_format(const TensorFile& file, const std::string& path) {
+  const std::string needs = required_metadata(file, path, "min_reader_version");
+  if (needs != kFormatVersion)
+    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", needs, ", this program reads ",
+         kFormatVersion, "; use a newer apotnet");
+}
+
+std::string first_unusable(Module& model) {
+  const auto fault = [](const Tensor& tensor) -> std::string {
+    if (tensor.dtype() == DType::f32)
+      for (const float value : tensor.data<float>())
+        if (!std::isfinite(value)) return text("holds ", value);
+    return "";
+  };
+  for (const auto& parameter : model.parameters()) {
+    const Tensor& value = parameter.variable->value();
+    if (const std::string found = fault(value); !found.empty()) return parameter.name + " " + found;
+    if (parameter.role != ParameterRole::ordinary && value.item() <= 0)
+      return text(parameter.name, " is ", value.item(), "; a clipping threshold is positive");
+  }
+  for (const auto& buffer : model.buffers())
+    if (const std::string found = fault(*buffer.tensor); !found.empty()) return buffer.name + " " + found;
+  return "";
 }
 
 OpenedModel open_model(const std::string& path, std::optional<int> bits) {
@@ -129,7 +108,9 @@ OpenedModel open_model(const std::string& path, std::optional<int> bits) {
   if (!opened.report.missing.empty())
     fail(ErrorCategory::damaged_data, path, ": ", opened.report.missing.size(), " tensors of a ", opened.settings.name,
          " are missing, the first is ", opened.report.missing[0]);
-  require_usable(*opened.model, path);
+  // A file may be whole and still hold what no training leaves behind.
+  if (const std::string fault = first_unusable(*opened.model); !fault.empty())
+    fail(ErrorCategory::damaged_data, path, ": tensor ", fault);
   return opened;
 }
 

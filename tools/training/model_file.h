@@ -4,29 +4,26 @@
 #include <optional>
 #include <string>
 
+#include "core/io/tensor_file.h"
 #include "layers/state.h"
 #include "models/model.h"
-#include "optim/sgd.h"
 #include "tools/config/run_config.h"
 
 namespace apotnet {
 
-/// Where a run stands; stored in every checkpoint.
-struct TrainingPosition {
-  std::string stage;
-  int64_t epoch = 0;         ///< epochs finished in the stage
-  int64_t step = 0;          ///< optimizer steps in the stage
-  int64_t samples_seen = 0;  ///< training images in the stage
-  double best_metric = 0;    ///< best top-1 % on the validation split so far
-};
+/// Of the checkpoints that this program writes, and the one that it reads.
+inline constexpr const char* kFormatVersion = "1";
+/// Error(damaged_data) when a checkpoint of ours asks for another reader.
+void require_readable_format(const TensorFile& file, const std::string& path);
+/// Error(damaged_data) when the metadata have no such entry.
+std::string required_metadata(const TensorFile& file, const std::string& path, const std::string& key);
+
+/// The first parameter or buffer with a value that is not finite, or clipping threshold that is not positive, and what
+/// is wrong with it; empty when all are usable.
+std::string first_unusable(Module& model);
 
 /// Settings of the network that a stage trains.
 ModelSettings model_settings(const RunConfig& run, const StageConfig& stage, int64_t classes);
-
-/// Writes model, momentum, position and the resolved configuration as safetensors, atomically. With `former`, the file
-/// that stood at `path` is kept under that name.
-void save_checkpoint(const std::string& path, const std::string& former, Module& model, const Sgd& optimizer,
-                     const TrainingPosition& position, const RunConfig& run, const std::string& config_json);
 
 /// A network as it stands in a file.
 struct OpenedModel {

@@ -1,36 +1,38 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 namespace apotnet {
 
-/// One line of metrics.csv: an epoch of a stage.
-struct EpochMetrics {
-  std::string stage;
-  int64_t epoch = 0, step = 0, samples_seen = 0;  ///< finished so far, in the stage
-  double learning_rate = 0;                       ///< of the last step, ordinary parameters
-  double train_loss = 0, train_top1 = 0;
-  double validation_loss = 0, validation_top1 = 0;
-  double seconds = 0, images_per_second = 0;  ///< of the training part of the epoch
-};
+/// Folder for a new run: `wanted`, which must not hold one yet, or for an empty name runs/<config name>, numbered -2,
+/// -3 ... when taken. Error(usage) when `wanted` holds a run.
+std::filesystem::path new_run_folder(const std::string& wanted, const std::string& config_path);
 
-/// The folder of one run: config.json, metrics.csv and checkpoints/.
+/// Folder of the run to continue: `wanted`, or for an empty name the newest of runs/<config name>[-N]. Nothing need be
+/// there.
+std::filesystem::path former_run_folder(const std::string& wanted, const std::string& config_path);
+
+/// The folder of one run, this process's alone as long as the object lives: config.json, environment.json, metrics,
+/// status.json and checkpoints/.
 class RunFolder {
  public:
-  /// Creates `wanted`, which must not hold a run yet; an empty name stands for runs/<config name>, numbered -2, -3 ...
-  /// when taken. Error(cannot_write), or Error(usage) when `wanted` holds a run.
-  RunFolder(const std::string& wanted, const std::string& config_path, const std::string& config_json);
+  /// Makes what is missing and removes the half-written files of a process that was killed. Error(cannot_write), or
+  /// Error(usage) when another process trains there.
+  explicit RunFolder(std::filesystem::path path);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+  std::string checkpoints() const { return file("checkpoints"); }
   /// checkpoints/NAME.safetensors
   std::string checkpoint(const std::string& name) const;
-  void append(const EpochMetrics& metrics);
 
  private:
   std::filesystem::path path_;
-  std::ofstream metrics_;
+  int lock_ = -1;  // descriptor of the folder
 };
 
 }  // namespace apotnet

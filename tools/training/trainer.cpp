@@ -1,18 +1,20 @@
 #include "tools/training/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <iostream>
+#include <span>
 
 #include "core/base/error.h"
-#include "core/io/checkpoint_file.h"
+#include "core/io/atomic_file.h"
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
 #include "data/registry.h"
 #include "layers/quant_conv2d.h"
-#include "models/registry.h"
 #include "tools/fixed.h"
+#include "tools/training/environment.h"
 #include "tools/training/interrupt.h"
+#include "tools/training/model_file.h"
 
 namespace apotnet {
 namespace {
@@ -27,61 +29,17 @@ std::shared_ptr<const Dataset> open_split(const RunConfig& run, Split split, int
   return limit > 0 ? take_first(dataset, limit) : dataset;
 }
 
-// Takes the weights of a checkpoint of the same network; where it has no alphas they stay fresh. Returns how many.
-size_t start_from(Model& model, const std::string& path) {
-  LoadReport report;
-  try {
-    report = load_state(model, read_checkpoint_file(path));
-  } catch (const Error& error) {
-    if (std::string_view(error.what()).starts_with(path)) throw;
-    fail(error.category(), path, ": ", error.what());
-  }
-  for (const auto* names : {&report.missing, &report.unused})
-    for (const std::string& name : *names)
-      if (!name.ends_with("alpha") && !name.starts_with("optimizer."))
-        fail(ErrorCategory::damaged_data, path, ": is of another network: ", name,
-             names == &report.missing ? " is missing" : " has no place in this one");
-  return report.missing.size();
-}
-
-// The alphas of the cifar variant have learning rates of their own; the imagenet variant has one group.
-std::vector<ParameterGroup> parameter_groups(Module& model, const RunConfig& run, const StageConfig& stage) {
-  const bool cifar = run.quant.variant == "cifar";
-  const OptimizerConfig& settings = run.optimizer;
-  ParameterGroup rest{"parameters", {}, stage.lr, stage.weight_decay};
-  ParameterGroup activation{"activation alphas", {}, settings.activation_alpha_lr, settings.alpha_weight_decay};
-  ParameterGroup weight{"weight alphas", {}, settings.weight_alpha_lr, settings.alpha_weight_decay};
-  for (const Module::NamedParameter& parameter : model.parameters()) {
-    ParameterGroup& group = !cifar || parameter.role == ParameterRole::ordinary ? rest
-                            : parameter.role == ParameterRole::weight_alpha     ? weight
-                                                                                : activation;
-    group.parameters.push_back({parameter.name, *parameter.variable});
-  }
-  return {rest, activation, weight};
-}
-
-// The first parameter or buffer that is not a finite number, for the message of a diverged run.
-std::string first_not_finite(Module& model) {
-  const auto finite = [](const Tensor& tensor) {
-    return tensor.dtype() != DType::f32 ||
-           std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); });
-  };
-  for (const auto& parameter : model.parameters())
-    if (!finite(parameter.variable->value())) return parameter.name;
-  for (const auto& buffer : model.buffers())
-    if (!finite(*buffer.tensor)) return buffer.name;
-  return "the logits (every parameter is finite)";
-}
-
 [[noreturn]] void fail_diverged(Model& model, const std::string& where, double loss) {
-  fail(ErrorCategory::diverged, "training diverged in ", where, ": the loss is ", loss, ", first non-finite value in ",
-       first_not_finite(model), "; try a lower lr or a warm-up");
+  const std::string fault = first_unusable(model);
+  fail(ErrorCategory::diverged, "training diverged in ", where, ": the loss is ", loss, " ",
+       fault.empty() ? "though every parameter is finite" : "and tensor " + fault, "; try a lower lr or a warm-up");
 }
 
-// The logits; an error of a layer that can go no further also says at which step.
-Variable forward(Model& model, const Tensor& images, const std::string& where) {
+// What `work` returns; an error of a layer that can go no further also says where in the training.
+template <typename Work>
+auto located(const std::string& where, Work&& work) {
   try {
-    return model.forward(Variable(images));
+    return work();
   } catch (const Error& error) {
     if (error.category() != ErrorCategory::diverged) throw;
     fail(ErrorCategory::diverged, "training diverged in ", where, ": ", error.what());
@@ -99,156 +57,330 @@ LoaderOptions loader_options(const RunConfig& run) {
           .workers = static_cast<int>(run.data.workers)};
 }
 
+std::string describe(const TrainingPosition& position) {
+  return text(position.stage, " after ", position.epoch, " epochs and ", position.batch, " steps");
+}
+
+std::string epoch_label(const Stage& stage) {
+  return text(stage.position.stage, " epoch ", stage.position.epoch + 1, "/", stage.config.epochs);
+}
+
 }  // namespace
 
-struct Trainer::Stage {
-  const StageConfig& config;
-  std::unique_ptr<Model> model;
-  Sgd optimizer;
-  Schedule schedule;
-  TrainingPosition position;
-};
-
 Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
-    : run_(config.run),
-      options_(options),
-      config_json_(config.json),
-      train_(open_split(run_, Split::train, run_.data.train_limit)),
-      test_(open_split(run_, Split::test, run_.data.test_limit)),
-      progress_(options.quiet) {
+    : run_(config.run), options_(options), config_json_(config.json), progress_(options.quiet) {
+  open_data();
+  std::filesystem::path path;
+  if (options_.resume)
+    path = find_resumed(config);
+  else
+    path = new_run_folder(options_.out, options_.config_path);
+  if (!resumed_ && !options_.init.empty())
+    start_from(*make_stage(run_, run_.stages.size() - 1, train_->classes()).model, options_.init);
+  // Last: a run that cannot start leaves no folder behind.
+  folder_ = std::make_unique<RunFolder>(path);
+  prepare_folder();
+}
+
+void Trainer::open_data() {
+  train_ = open_split(run_, Split::train, run_.data.train_limit);
+  test_ = open_split(run_, Split::test, run_.data.test_limit);
   validation_ = test_;  // the reference's way of choosing the best epoch
   if (run_.data.validation > 0) {
     const TrainValidation parts = split_validation(train_, run_.data.validation, static_cast<uint64_t>(run_.seed));
     train_ = parts.train;
     validation_ = parts.validation;
   }
-  if (!options_.init.empty())
-    start_from(*make_model(model_settings(run_, run_.stages.back(), train_->classes())), options_.init);
-  // Last: a run that cannot start leaves no folder behind.
-  folder_ = std::make_unique<RunFolder>(options.out, options.config_path, config.json);
+}
+
+// The folder to go on in; its newest checkpoint, if there is one, becomes resumed_.
+std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
+  namespace fs = std::filesystem;
+  const fs::path given = *options_.resume;
+  fs::path folder = given.empty() ? former_run_folder(options_.out, options_.config_path) : given;
+  std::error_code ignored;
+  if (!given.empty() && !fs::is_directory(given, ignored)) {
+    resumed_ = read_training(given.string());
+    if (given.parent_path().filename() != "checkpoints")
+      fail(ErrorCategory::usage, "--resume ", given.string(),
+           ": is not in the checkpoints of a run folder; to start a new run from it use --init");
+    folder = given.parent_path().parent_path();
+    if (folder.empty()) folder = ".";
+  } else {
+    resumed_ = find_newest_training((folder / "checkpoints").string(), [](const std::string& message) {
+      std::cerr << "apotnet: warning: " << message << std::endl;
+    });
+  }
+  if (!resumed_) {
+    if (!given.empty()) fail(ErrorCategory::input_missing, "--resume ", given.string(), ": holds no checkpoint");
+    progress_.line(text(folder.string(), ": no checkpoint to resume from; starts from the beginning"));
+    return folder;
+  }
+  const std::vector<std::string> changes = differences(resumed_->config, config, resumed_->path);
+  if (changes.empty()) return folder;
+  std::string all;
+  for (const std::string& change : changes) all += "\n  " + change;
+  fail(ErrorCategory::configuration, resumed_->path,
+       ": the configuration has changed since; undo that, or start a new run without --resume:", all);
+}
+
+// Files of the run as they have to be before the first step of this process.
+void Trainer::prepare_folder() {
+  metrics_.emplace(folder_->path().string());
+  status_file_.emplace(folder_->file("status.json"));
+  StartOfRun start{.config = options_.config_path,
+                   .overrides = options_.overrides,
+                   .seed = run_.seed,
+                   .threads = options_.threads,
+                   .from = {}};
+  if (resumed_) {
+    const TrainingPosition& position = resumed_->position;
+    config_json_ = resumed_->config;  // so that the final checkpoint is that of a run that never stopped
+    start.from = describe(position);
+    std::vector<std::string> stages;
+    for (const StageConfig& stage : run_.stages) stages.push_back(stage.name);
+    metrics_->cut_back(stages, position.stage, position.epoch);
+    progress_.line(text("resumes ", resumed_->path, " at ", start.from));
+  } else {
+    write_file_atomically(folder_->file("config.json"), {std::as_bytes(std::span(config_json_))});
+    metrics_->start();
+  }
+  write_environment(folder_->file("environment.json"), start);
 }
 
 TrainResult Trainer::run() {
-  const auto start = Clock::now();
+  start_ = Clock::now();
   watch_for_interrupt();
-  std::string from = options_.init;
-  const size_t first_stage = from.empty() ? 0 : run_.stages.size() - 1;
-  for (size_t i = first_stage; i < run_.stages.size() && !interrupted(); ++i) {
-    if (i > first_stage) from = folder_->checkpoint(run_.stages[i].init);
-    train_stage(run_.stages[i], from);
-  }
-  TrainResult result{.folder = folder_->path().string(),
-                     .checkpoint = folder_->checkpoint("best"),
-                     .test = {},
-                     .epochs = epochs_,
-                     .steps = steps_,
-                     .seconds = seconds_since(start),
-                     .signal = interrupted()};
-  if (result.signal) {
-    progress_.line(steps_ == 0
-                       ? "interrupted before the first step"
-                       : text("interrupted; ", folder_->checkpoint("last"), " is saved; start from it with --init"));
+  try {
+    TrainResult result = train_stages();
+    status_.state = result.signal ? "interrupted" : "done";
+    status_.exit_code = result.signal ? 128 + result.signal : 0;
+    write_status();
     return result;
+  } catch (const Error& error) {
+    status_.state = "failed";
+    status_.exit_code = error.exit_code();
+    status_.message = error.what();
+    try {
+      write_status();
+    } catch (const Error&) {
+      // The first error tells more, and may well be why this one came.
+    }
+    throw;
   }
-  const OpenedModel best = open_model(result.checkpoint, {});
-  result.test = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
+}
+
+TrainResult Trainer::train_stages() {
+  TrainResult result;
+  result.folder = folder_->path().string();
+  result.checkpoint = folder_->checkpoint("best");
+  size_t number = options_.init.empty() ? 0 : run_.stages.size() - 1;
+  std::string from = options_.init;
+  if (resumed_) number = static_cast<size_t>(resumed_->position.stage_number);
+  for (; number < run_.stages.size() && !interrupted(); ++number) {
+    Stage stage = resumed_ ? resume_stage() : begin_stage(number, from);
+    train_stage(stage);
+    if (interrupted()) break;
+    result.test = finish_stage(stage);
+    if (number + 1 < run_.stages.size()) from = kept_checkpoint(stage, run_.stages[number + 1].init);
+  }
+  result.epochs = epochs_;
+  result.steps = steps_;
+  result.seconds = seconds_since(start_);
   result.signal = interrupted();
+  if (number < run_.stages.size()) {
+    result.test = {};
+    progress_.line(text("interrupted; saved ", folder_->checkpoint("last"),
+                        "; to go on, give the same command again with --resume"));
+  }
   return result;
 }
 
-void Trainer::train_stage(const StageConfig& config, const std::string& from) {
-  std::unique_ptr<Model> model = make_model(model_settings(run_, config, train_->classes()));
-  Philox random(static_cast<uint64_t>(run_.seed), RandomStream::weights);
-  model->initialize(random);
+Stage Trainer::begin_stage(size_t number, const std::string& from) {
+  Stage stage = make_stage(run_, number, train_->classes());
   if (!from.empty()) {
-    const size_t fresh = start_from(*model, from);
+    const size_t fresh = start_from(*stage.model, from);
     progress_.line(text("starts from ", from, fresh > 0 ? text("; ", fresh, " alphas start fresh") : ""));
   }
-  const auto groups = parameter_groups(*model, run_, config);
-  Stage stage{.config = config,
-              .model = std::move(model),
-              .optimizer = Sgd(groups, run_.optimizer.momentum),
-              .schedule = {parse_schedule_kind(config.schedule), static_cast<double>(config.epochs), config.milestones,
-                           config.gamma, config.warmup_epochs},
-              .position = {.stage = config.name, .best_metric = -1}};
+  // From here on a resumed run needs no file of the stage before.
+  save(stage, "last", true);
+  return stage;
+}
+
+Stage Trainer::resume_stage() {
+  const TrainingPosition position = resumed_->position;
+  const auto number = static_cast<size_t>(position.stage_number);
+  if (number >= run_.stages.size() || run_.stages[number].name != position.stage)
+    fail(ErrorCategory::damaged_data, resumed_->path, ": stage ", number, " of the configuration is not ",
+         position.stage);
+  Stage stage = make_stage(run_, number, train_->classes());
+  restore(*resumed_, *stage.model, stage.optimizer);
+  stage.position = position;
+  resumed_.reset();
+  return stage;
+}
+
+void Trainer::train_stage(Stage& stage) {
   stage.model->for_each_module([&](Module& module) {
     if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module); conv && !conv->exact())
       progress_.line(conv->name() + ": codes wider than 8 bits, convolved in float32 instead of integers");
   });
-  for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
+  while (stage.position.epoch < stage.config.epochs && !interrupted()) {
     const EpochMetrics metrics = train_epoch(stage);
-    if (interrupted()) return save(stage, "last", true);
+    // An interrupt leaves the epoch to the resumed run, even behind its last step.
+    if (interrupted()) return save_inside_epoch(stage);
     finish_epoch(stage, metrics);
   }
 }
 
 EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
-  const std::string label = text(position.stage, " epoch ", position.epoch + 1, "/", stage.config.epochs);
-  const auto start = Clock::now();
-  Loader loader(train_, loader_options(run_), {.epoch = position.epoch});
-  const int64_t steps = loader.batches_per_epoch();
-  int64_t images = 0, correct = 0;
-  double loss_sum = 0, factor = 0;
+  epoch_start_ = Clock::now();
+  epoch_images_ = 0;
+  const LoaderOptions options = loader_options(run_);
+  const int64_t steps = (train_->size() - 1) / options.batch + 1;
+  if (position.batch > steps)
+    fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
+         " of an epoch, but one of ", train_->name(), " has ", steps, "; is this other data?");
+  Loader loader(train_, options, {.epoch = position.epoch, .batch = position.batch});
   stage.model->set_training(true);
+  report(stage, steps);
   while (const auto batch = loader.next()) {
-    const std::string where = text(label, ", step ", position.step + 1);
-    const Variable logits = forward(*stage.model, batch->images, where);
-    Variable loss = cross_entropy(logits, batch->labels, stage.config.label_smoothing);
-    const double value = loss.value().item();
-    if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
-    loss.backward();
-    factor = stage.schedule.factor(position.epoch, batch->number, steps);
-    stage.optimizer.step(factor);
-    stage.optimizer.clear_gradients();
-
-    const int64_t count = batch->labels.elements();
-    images += count;
-    correct += count_correct(logits.value(), batch->labels);
-    loss_sum += value * static_cast<double>(count);
-    ++position.step;
-    ++steps_;
-    position.samples_seen += count;
-    progress_.update(label, images, train_->size(), seconds_since(start), loss_sum / static_cast<double>(images),
-                     100 * static_cast<double>(correct) / static_cast<double>(images));
+    train_step(stage, *batch, steps);
     if (interrupted()) break;
+    if (run_.checkpoint.every_steps > 0 && position.step % run_.checkpoint.every_steps == 0 && position.batch < steps)
+      save_inside_epoch(stage);
+    report(stage, steps);
   }
-  const double seconds = seconds_since(start);
+  const double seconds = seconds_since(epoch_start_), images = static_cast<double>(position.epoch_images);
   return {.stage = position.stage,
           .epoch = position.epoch + 1,
           .step = position.step,
           .samples_seen = position.samples_seen,
-          .learning_rate = stage.config.lr * factor,
-          .train_loss = loss_sum / static_cast<double>(images),
-          .train_top1 = 100 * static_cast<double>(correct) / static_cast<double>(images),
+          .learning_rate = stage.config.lr * stage.schedule.factor(position.epoch, steps - 1, steps),
+          .train_loss = position.epoch_loss / images,
+          .train_top1 = 100 * static_cast<double>(position.epoch_correct) / images,
           .seconds = seconds,
-          .images_per_second = static_cast<double>(images) / seconds};
+          .images_per_second = static_cast<double>(epoch_images_) / seconds};
+}
+
+void Trainer::train_step(Stage& stage, const Batch& batch, int64_t steps) {
+  TrainingPosition& position = stage.position;
+  const std::string where = text(epoch_label(stage), ", step ", position.step + 1);
+  const Variable logits = located(where, [&] { return stage.model->forward(Variable(batch.images)); });
+  Variable loss = cross_entropy(logits, batch.labels, stage.config.label_smoothing);
+  const double value = loss.value().item();
+  if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
+  loss.backward();
+  stage.optimizer.step(stage.schedule.factor(position.epoch, batch.number, steps));
+  stage.optimizer.clear_gradients();
+
+  const int64_t count = batch.labels.elements();
+  ++position.step;
+  ++position.batch;
+  position.samples_seen += count;
+  position.epoch_images += count;
+  position.epoch_correct += count_correct(logits.value(), batch.labels);
+  position.epoch_loss += value * static_cast<double>(count);
+  ++steps_;
+  images_ += count;
+  epoch_images_ += count;
 }
 
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
-  const Evaluation found =
-      evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
+  const std::string label = epoch_label(stage);
+  const Evaluation found = located(label + ", validation", [&] {
+    return evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
+  });
   // The loss of a step is computed before its update, so the last update of an epoch shows only here.
-  if (!std::isfinite(found.loss))
-    fail_diverged(*stage.model, text(metrics.stage, " epoch ", metrics.epoch, ", validation"), found.loss);
+  if (!std::isfinite(found.loss)) fail_diverged(*stage.model, label + ", validation", found.loss);
   metrics.validation_loss = found.loss;
   metrics.validation_top1 = found.top1;
-  ++stage.position.epoch;
+  TrainingPosition& position = stage.position;
+  ++position.epoch;
   ++epochs_;
-  const bool best = found.top1 > stage.position.best_metric;
-  if (best) stage.position.best_metric = found.top1;
+  position.batch = position.epoch_images = position.epoch_correct = 0;
+  position.epoch_loss = 0;
+  const bool best = found.top1 > position.best_metric;
+  if (best) position.best_metric = found.top1;
+  // `last` comes at the end: whatever a crash leaves of the others, the run resumed from it makes again.
   if (best) save(stage, "best", false);
+  metrics_->append(metrics);
   save(stage, "last", true);
-  folder_->append(metrics);
-  progress_.line(text(metrics.stage, " epoch ", metrics.epoch, "/", stage.config.epochs, ": loss ",
-                      fixed(metrics.train_loss, 2), ", train ", fixed(metrics.train_top1, 2), " %, ",
+  status_.eta_seconds = seconds_left(position);
+  write_status();
+  progress_.line(text(label, ": loss ", fixed(metrics.train_loss, 2), ", train ", fixed(metrics.train_top1, 2), " %, ",
                       validation_ == test_ ? "test " : "validation ", fixed(metrics.validation_top1, 2), " %",
                       best ? " (best)" : "", ", ", static_cast<int64_t>(metrics.images_per_second), " images/s"));
 }
 
+// The test split, and names of its own for the checkpoints of a stage that another one follows.
+Evaluation Trainer::finish_stage(const Stage& stage) {
+  const bool more = stage.position.stage_number + 1 < static_cast<int64_t>(run_.stages.size());
+  std::error_code ignored;
+  for (const char* name : {"last", "best"})
+    // Once kept it stays: in a run resumed from an older checkpoint `best` may be of the next stage already.
+    if (const std::string kept = kept_checkpoint(stage, name); more && !std::filesystem::exists(kept, ignored))
+      keep_under_name(folder_->checkpoint(name), kept);
+  const OpenedModel best = open_model(more ? kept_checkpoint(stage, "best") : folder_->checkpoint("best"), {});
+  Evaluation found = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
+  metrics_->append(TestMetrics{.stage = stage.position.stage,
+                               .epoch = stage.position.epoch,
+                               .test_loss = found.loss,
+                               .test_top1 = found.top1,
+                               .test_top5 = found.top5,
+                               .seconds = found.seconds});
+  if (more) progress_.line(text(stage.position.stage, ": test ", fixed(found.top1, 2), " %"));
+  return found;
+}
+
+std::string Trainer::kept_checkpoint(const Stage& stage, const std::string& name) const {
+  return folder_->checkpoint(stage.position.stage + "." + name);
+}
+
+void Trainer::save_inside_epoch(const Stage& stage) {
+  // A step may leave what its successor stops at; the checkpoint before it is worth more then.
+  if (first_unusable(*stage.model).empty()) save(stage, "last", true);
+}
+
 void Trainer::save(const Stage& stage, const std::string& name, bool keep_former) {
   save_checkpoint(folder_->checkpoint(name), keep_former ? folder_->checkpoint(name + ".prev") : "", *stage.model,
-                  stage.optimizer, stage.position, run_, config_json_);
+                  stage.optimizer, stage.position, run_.seed, config_json_);
+}
+
+// Progress on stderr and in status.json, each when it is time to.
+void Trainer::report(const Stage& stage, int64_t steps) {
+  const TrainingPosition& position = stage.position;
+  const double images = static_cast<double>(std::max<int64_t>(position.epoch_images, 1));
+  const double seconds = seconds_since(epoch_start_);
+  const double loss = position.epoch_loss / images, top1 = 100 * static_cast<double>(position.epoch_correct) / images;
+  progress_.update(epoch_label(stage), position.epoch_images, train_->size(), seconds, loss, top1);
+  status_.stage = position.stage;
+  status_.stage_number = position.stage_number + 1;
+  status_.stages = static_cast<int64_t>(run_.stages.size());
+  status_.epoch = position.epoch + 1;
+  status_.epochs = stage.config.epochs;
+  status_.step = position.batch;
+  status_.steps = steps;
+  status_.train_loss = loss;
+  status_.train_top1 = top1;
+  status_.images_per_second = seconds > 0 ? static_cast<double>(epoch_images_) / seconds : 0;
+  status_.eta_seconds = seconds_left(position);
+  if (status_file_->due()) write_status();
+}
+
+void Trainer::write_status() {
+  status_.seconds = seconds_since(start_);
+  status_file_->write(status_);
+}
+
+// All that remains at the rate of this process so far, validation and saving included; 0 while there is no rate.
+double Trainer::seconds_left(const TrainingPosition& position) const {
+  int64_t epochs = 0;
+  for (size_t i = static_cast<size_t>(position.stage_number); i < run_.stages.size(); ++i)
+    epochs += run_.stages[i].epochs;
+  const int64_t left = epochs * train_->size() - position.samples_seen;
+  return images_ > 0 ? static_cast<double>(left) * seconds_since(start_) / static_cast<double>(images_) : 0;
 }
 
 }  // namespace apotnet

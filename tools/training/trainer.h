@@ -1,18 +1,20 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
-#include "models/model.h"
-#include "optim/schedule.h"
-#include "optim/sgd.h"
+#include "data/loader.h"
 #include "tools/config/config.h"
 #include "tools/training/evaluate.h"
-#include "tools/training/model_file.h"
+#include "tools/training/metrics.h"
 #include "tools/training/progress.h"
 #include "tools/training/run_folder.h"
+#include "tools/training/stage.h"
+#include "tools/training/status.h"
 
 namespace apotnet {
 
@@ -21,39 +23,68 @@ struct TrainOptions {
   std::string config_path;
   std::string out;   ///< run folder; empty: runs/<config name>
   std::string init;  ///< checkpoint that the last stage starts from, in place of the stages before it
+  /// Continue a run: a checkpoint, a run folder, or empty for `out` or the newest run of this configuration.
+  std::optional<std::string> resume;
+  std::vector<std::string> overrides;  ///< already part of the configuration; for environment.json
+  int threads = 1;                     ///< in use; for environment.json
   bool quiet = false;
 };
 
 struct TrainResult {
   std::string folder;
-  std::string checkpoint;  ///< of the best epoch
-  Evaluation test;         ///< of that checkpoint, on the test split
-  int64_t epochs = 0, steps = 0;
+  std::string checkpoint;         ///< of the best epoch
+  Evaluation test;                ///< of that checkpoint, on the test split
+  int64_t epochs = 0, steps = 0;  ///< by this process
   double seconds = 0;
   int signal = 0;  ///< that interrupted the run; during training, nothing was tested
 };
 
 /// Runs the stages of a configuration: epochs, learning rates, checkpoints, metrics. One step of it is
 ///   model.forward(batch) -> cross_entropy -> backward() -> sgd.step()
+///
+/// A stage begins from the best or the last weights of the one before it and ends with its best checkpoint on the test
+/// split. `last` is saved at the beginning of a stage, at the end of each epoch, every checkpoint.every_steps steps and
+/// at an interrupt; from each of these points a resumed run goes on to the same bits, with any number of threads.
 class Trainer {
  public:
+  /// Opens data and folder. With options.resume, Error(configuration) when the checkpoint's configuration differs; a
+  /// run that has no checkpoint yet starts from the beginning.
   Trainer(const ResolvedConfig& config, const TrainOptions& options);
   TrainResult run();
 
  private:
-  struct Stage;  // a stage being trained
-  void train_stage(const StageConfig& stage, const std::string& from);
+  void open_data();
+  std::filesystem::path find_resumed(const ResolvedConfig& config);
+  void prepare_folder();
+
+  Stage begin_stage(size_t number, const std::string& from);
+  Stage resume_stage();
+  TrainResult train_stages();
+  void train_stage(Stage& stage);
   EpochMetrics train_epoch(Stage& stage);
+  void train_step(Stage& stage, const Batch& batch, int64_t steps);
   void finish_epoch(Stage& stage, EpochMetrics metrics);
+  Evaluation finish_stage(const Stage& stage);
+  std::string kept_checkpoint(const Stage& stage, const std::string& name) const;
+  void save_inside_epoch(const Stage& stage);
   void save(const Stage& stage, const std::string& name, bool keep_former);
+  void report(const Stage& stage, int64_t steps);
+  void write_status();
+  double seconds_left(const TrainingPosition& position) const;
 
   RunConfig run_;
   TrainOptions options_;
-  std::string config_json_;
+  std::string config_json_;  // of a resumed run, as it was first given
   std::shared_ptr<const Dataset> train_, validation_, test_;
-  std::unique_ptr<RunFolder> folder_;
   Progress progress_;
-  int64_t steps_ = 0, epochs_ = 0;
+  std::optional<SavedTraining> resumed_;
+  std::unique_ptr<RunFolder> folder_;
+  std::optional<MetricsFiles> metrics_;
+  std::optional<StatusFile> status_file_;
+  Status status_;
+  // Of this process: what it has done since `start_`, and the same of the present epoch.
+  std::chrono::steady_clock::time_point start_, epoch_start_;
+  int64_t steps_ = 0, epochs_ = 0, images_ = 0, epoch_images_ = 0;
 };
 
 }  // namespace apotnet

@@ -1,7 +1,11 @@
 #include "core/io/atomic_file.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <functional>
 
 #include "core/base/error.h"
@@ -58,6 +62,45 @@ TEST_CASE("replace_keeping_former keeps what stood there") {
   CHECK(read_text(path) == "4");
   CHECK(read_text(former) == "3");
   CHECK(entries_in(folder) == 2);
+}
+
+TEST_CASE("a file under a second name keeps its content when the first name moves on") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "best", {bytes_of("1")});
+  keep_under_name(folder / "best", folder / "kept");
+  keep_under_name(folder / "best", folder / "kept");
+  write_file_atomically(folder / "best", {bytes_of("2")});
+  CHECK(read_text(folder / "kept") == "1");
+  keep_under_name(folder / "best", folder / "kept");
+  CHECK(read_text(folder / "kept") == "2");
+  CHECK(entries_in(folder) == 2);
+  CHECK(category_of([&] { keep_under_name(folder / "best", folder / "none/kept"); }) == ErrorCategory::cannot_write);
+}
+
+TEST_CASE("an addition that does not fit is taken back") {
+  const TemporaryFolder folder;
+  append_to_file(folder / "log", bytes_of("one\n"));
+  append_to_file(folder / "log", bytes_of("two\n"));
+  CHECK(read_text(folder / "log") == "one\ntwo\n");
+  CHECK(category_of([&] { append_to_file(folder / "none/log", bytes_of("x")); }) == ErrorCategory::cannot_write);
+
+  // The limit counts for this process alone, so it is lowered in a child.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit ten{10, 10};
+    ::setrlimit(RLIMIT_FSIZE, &ten);
+    try {
+      append_to_file(folder / "log", bytes_of("three\n"));
+    } catch (const Error& error) {
+      std::_Exit(error.exit_code());
+    }
+    std::_Exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == static_cast<int>(ErrorCategory::cannot_write));
+  CHECK(read_text(folder / "log") == "one\ntwo\n");
 }
 
 TEST_CASE("file errors have their categories and leave no temporary file") {

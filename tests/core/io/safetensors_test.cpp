@@ -84,6 +84,9 @@ TEST_CASE("safetensors: what is written is read, the same content gives the same
 
   TensorFile newer = file;
   newer.metadata["note"] = "newer";
+  CHECK(refusal(parse_safetensors, as_text(serialize_safetensors(newer))).find("metadata do not match") !=
+        std::string::npos);
+  add_checksums(newer);
   write_safetensors_keeping_former(folder / "a", folder / "a.prev", newer);
   check_same(read_safetensors(folder / "a"), newer);
   check_same(read_safetensors(folder / "a.prev"), file);

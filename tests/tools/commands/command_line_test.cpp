@@ -184,6 +184,8 @@ TEST_CASE("training that diverges exits with 76, and says where") {
   CHECK(finished.exit_code == 76);
   CHECK(finished.one_line());
   CHECK(finished.error.find("training diverged in 4bit epoch") != std::string::npos);
+  CHECK(nlohmann::json::parse(test::read_text(folder / "run/status.json"))["exit_code"] == 76);
+  CHECK(apotnet_program("inspect --json " + folder / "run/checkpoints/last.safetensors").exit_code == 0);
 }
 
 TEST_CASE("a run that cannot start leaves no folder, and weights of another network are refused") {

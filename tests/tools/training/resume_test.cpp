@@ -1,0 +1,158 @@
+// Runs that are killed, interrupted and resumed end with the bytes of a run that never stopped.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/io/atomic_file.h"
+#include "core/io/safetensors.h"
+#include "tests/tools/training/small_run.h"
+#include "tools/training/checkpoint.h"
+
+using namespace apotnet;
+using test::Finished;
+using test::read_text;
+using test::SmallRuns;
+
+namespace {
+
+// Lines of metrics.jsonl without what the clock says.
+std::vector<nlohmann::json> json_lines(const SmallRuns& runs, const std::string& run) {
+  std::istringstream lines(read_text(runs / run + "/metrics.jsonl"));
+  std::vector<nlohmann::json> result;
+  for (std::string line; std::getline(lines, line);) {
+    result.push_back(nlohmann::json::parse(line));
+    result.back().erase("seconds");
+    result.back().erase("images_per_second");
+  }
+  return result;
+}
+
+void check_same_run(const SmallRuns& runs, const std::string& run, const std::string& wanted) {
+  CHECK(read_text(runs.last(run)) == read_text(runs.last(wanted)));
+  CHECK(read_text(runs.best(run)) == read_text(runs.best(wanted)));
+  const std::string kept = "/checkpoints/float.best.safetensors";
+  CHECK(read_text(runs / run + kept) == read_text(runs / wanted + kept));
+  CHECK(runs.metrics(run) == runs.metrics(wanted));
+  CHECK(json_lines(runs, run) == json_lines(runs, wanted));
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(runs / run))
+    CHECK_MESSAGE(entry.path().string().find(".tmp.") == std::string::npos, entry.path().string());
+}
+
+}  // namespace
+
+TEST_CASE("a run killed at each point of writing its checkpoints goes on to the same bytes") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  // A process writes four small files before its first checkpoint, so the fifth time is one of a checkpoint.
+  int threads = 1;
+  for (const std::string point : kWritePoints) {
+    CAPTURE(point);
+    const std::string times = point.starts_with("former") ? "2" : "5";
+    const Finished killed = runs.train("killed", "--resume", threads, "APOTNET_CRASH_AT=" + point + ":" + times);
+    CHECK(killed.exit_code == 137);
+    if (std::filesystem::exists(runs.last("killed"))) CHECK_NOTHROW(read_training(runs.last("killed")));
+    threads = 3 - threads;
+  }
+  REQUIRE(runs.train("killed", "--resume", 2).exit_code == 0);
+  check_same_run(runs, "killed", "whole");
+}
+
+TEST_CASE("a run killed or interrupted at any time goes on to the same bytes, with any number of threads") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  for (int i = 0; i < 10; ++i) {
+    const std::string moment = "0." + std::to_string(12 + 17 * (i * 7 % 10) / 4);
+    const std::string before = std::string("timeout --preserve-status -s ") + (i % 3 ? "KILL " : "INT ") + moment;
+    const int code = runs.train("stopped", "--resume", 1 + i % 2, before).exit_code;
+    CHECK_MESSAGE((code == 137 || code == 130 || code == 0), code);
+  }
+  REQUIRE(runs.train("stopped", "--resume", 2, "").exit_code == 0);
+  check_same_run(runs, "stopped", "whole");
+  // A finished run has nothing left but its test.
+  REQUIRE(runs.train("stopped", "--resume --set data.workers=2").exit_code == 0);
+  check_same_run(runs, "stopped", "whole");
+}
+
+TEST_CASE("an interrupt says how to go on, and status.json that it came") {
+  const SmallRuns runs;
+  const Finished stopped =
+      test::run_program("timeout --preserve-status -s TERM 1 " + std::string(APOTNET_BINARY) + " train " +
+                        runs / "small.json" + " --threads 1 --set stages.0.epochs=10000 --out " + runs / "run");
+  CHECK(stopped.exit_code == 143);
+  CHECK(stopped.error.find("last.safetensors; to go on, give the same command again with --resume\n") !=
+        std::string::npos);
+  const auto status = nlohmann::json::parse(read_text(runs / "run/status.json"));
+  CHECK(status["state"] == "interrupted");
+  CHECK(status["exit_code"] == 143);
+}
+
+TEST_CASE("resuming with another configuration is refused with the list of differences") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:2").exit_code == 137);
+  const std::string before = read_text(runs.last("run"));
+  const Finished refused =
+      runs.train("run", "--resume --set stages.1.bits=2 --set data.batch=4 --set data.workers=2 --set seed=4");
+  CHECK(refused.exit_code == 78);
+  for (const char* line : {"last.safetensors: the configuration has changed", "\n  data.batch: 8 -> 4\n",
+                           "\n  seed: 3 -> 4\n", "\n  stages.1.weight_bits: 3 -> 2\n"})
+    CHECK_MESSAGE(refused.error.find(line) != std::string::npos, refused.error);
+  CHECK(refused.error.find("workers") == std::string::npos);
+  const Finished shorter =
+      runs.train("run", "--resume --set 'stages=[{\"name\": \"float\", \"bits\": 32, \"epochs\": 1, \"lr\": 0.05}]'");
+  CHECK(shorter.error.find("\n  stages.1.name: \"3bit\" -> none\n") != std::string::npos);
+  CHECK(read_text(runs.last("run")) == before);
+}
+
+TEST_CASE("a damaged last is reported and the one before it used; --resume PATH takes a checkpoint or a folder") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=folder-flushed:12").exit_code == 137);
+  std::string bytes = read_text(runs.last("run"));
+  const size_t epoch = bytes.find("\"step\":\"") + 8;
+  bytes[epoch] = static_cast<char>(bytes[epoch] ^ 1);  // a digit of the metadata
+  test::write_text(runs.last("run"), bytes);
+  const std::string train = std::string(APOTNET_BINARY) + " train " + runs / "small.json" + " --threads 1 --resume ";
+  const Finished resumed = test::run_program(train + runs / "run");
+  CHECK(resumed.exit_code == 0);
+  CHECK(resumed.error.find("last.safetensors: the metadata do not match their checksum") != std::string::npos);
+  CHECK(resumed.error.find("resumes " + runs / "run" + "/checkpoints/last.prev.safetensors") != std::string::npos);
+  check_same_run(runs, "run", "whole");
+
+  // Also one of the end of a stage, although `best` belongs to the next by now.
+  for (const std::string name : {"best", "float.last"}) {
+    CHECK(test::run_program(train + runs / "run/checkpoints/" + name + ".safetensors").exit_code == 0);
+    check_same_run(runs, "run", "whole");
+  }
+  for (const std::string name : {"last", "last.prev", "best"})
+    test::write_text(runs / "run" + "/checkpoints/" + name + ".safetensors", "{}");
+  struct Row {
+    std::string path;
+    int exit_code;
+  };
+  std::filesystem::copy_file(runs.last("whole"), runs / "astray.safetensors");
+  for (const Row& row : {Row{runs / "run", 65}, Row{runs.last("run"), 65}, Row{runs / "nowhere", 66},
+                         Row{runs / "", 66}, Row{runs / "astray.safetensors", 64}}) {
+    const Finished refused = test::run_program(train + row.path + " --quiet");
+    CHECK_MESSAGE(refused.exit_code == row.exit_code, row.path);
+    CHECK(refused.one_line());
+  }
+}
+
+TEST_CASE("the newest run of a configuration is resumed, and a run in progress is left alone") {
+  const SmallRuns runs;
+  const std::string train = "cd " + runs / "" + " && " + std::string(APOTNET_BINARY) + " train small.json --threads 1 ";
+  const Finished unknown = test::run_program(train + "--resume");
+  CHECK(unknown.exit_code == 0);
+  CHECK(unknown.error.find("runs/small: no checkpoint to resume from; starts from the beginning") != std::string::npos);
+  CHECK(test::run_program("cd " + runs / "" + " && APOTNET_CRASH_AT=former-moved:1 " + std::string(APOTNET_BINARY) +
+                          " train small.json --threads 1")
+            .exit_code == 137);
+  const Finished resumed = test::run_program(train + "--resume");
+  CHECK(resumed.exit_code == 0);
+  CHECK(resumed.error.find("resumes runs/small-2/checkpoints/last.safetensors") != std::string::npos);
+  check_same_run(runs, "runs/small-2", "runs/small");
+
+  const Finished busy = test::run_program("flock " + runs / "runs/small " + runs.command("runs/small", "--resume"));
+  CHECK(busy.exit_code == 64);
+  CHECK(busy.error.find("another process trains there") != std::string::npos);
+}

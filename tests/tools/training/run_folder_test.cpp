@@ -1,0 +1,124 @@
+// What a run leaves in its folder, and what happens when it cannot write there.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/io/safetensors.h"
+#include "layers/state.h"
+#include "tests/tools/training/small_run.h"
+#include "tools/config/config.h"
+#include "tools/training/stage.h"
+
+using namespace apotnet;
+using test::Finished;
+using test::read_text;
+using test::SmallRuns;
+
+namespace {
+
+size_t temporary_files_in(const std::string& folder) {
+  size_t count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    count += entry.path().string().find(".tmp.") != std::string::npos;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("metrics, status and environment of a run of two stages") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("run", "--set seed=5").exit_code == 0);
+  std::istringstream lines(read_text(runs / "run/metrics.jsonl"));
+  std::string kinds;
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line);
+    kinds += object["kind"].get<std::string>() + " " + object["stage"].get<std::string>() + " " +
+             object["epoch"].dump() + "; ";
+    CHECK(object.contains(object["kind"] == "test" ? "test_top1" : "validation_loss"));
+  }
+  CHECK(kinds == "epoch float 1; test float 1; epoch 3bit 1; epoch 3bit 2; test 3bit 2; ");
+
+  const auto status = nlohmann::json::parse(read_text(runs / "run/status.json"));
+  CHECK(status["state"] == "done");
+  CHECK(status["exit_code"] == 0);
+  CHECK(status["stage"] == "3bit");
+  CHECK(status["stage_number"] == 2);
+  CHECK(status["epoch"] == 2);
+  CHECK(status["step"] == 3);
+  CHECK(status["eta_seconds"] == 0);
+  CHECK(status["images_per_second"] > 0);
+
+  const std::string environment = read_text(runs / "run/environment.json");
+  const auto object = nlohmann::json::parse(environment);
+  CHECK(object["threads"] == 1);
+  CHECK(object["seed"] == 5);
+  CHECK(object["versions"].contains("apotnet"));
+  CHECK(object["overrides"][0] == "seed=5");
+  CHECK(environment.find(runs / "") == std::string::npos);
+}
+
+TEST_CASE("a stage starts from the weights, statistics and alphas of the one before it") {
+  const SmallRuns runs;
+  const std::string stages =
+      "--set 'stages=[{\"name\": \"a\", \"bits\": 32, \"epochs\": 1, \"lr\": 0.05},"
+      "{\"name\": \"b\", \"bits\": 4, \"epochs\": 1, \"lr\": 0.02, \"weight_decay\": 1e-4},"
+      "{\"name\": \"c\", \"bits\": 2, \"epochs\": 1, \"lr\": 0.02, \"weight_decay\": 3e-5, \"init\": \"best\"}]'";
+  const Finished trained = test::run_program(std::string(APOTNET_BINARY) + " train " + runs / "small.json" + " --out " +
+                                             runs / "run" + " --threads 1 " + stages);
+  REQUIRE(trained.exit_code == 0);
+  CHECK(trained.error.find("a.last.safetensors; 40 alphas start fresh\n") != std::string::npos);
+  CHECK(trained.error.find("b.best.safetensors\n") != std::string::npos);
+
+  const RunConfig run = load_config(runs / "run/config.json", {}).run;
+  CHECK(run.stages[2].weight_decay == 3e-5);
+  const std::string b = runs / "run/checkpoints/b.best.safetensors";
+  const TensorFile file = read_safetensors(b);
+  Stage stage = make_stage(run, 2, 10);
+  CHECK(start_from(*stage.model, b) == 0);
+  size_t alphas = 0;
+  for (const NamedTensor& entry : state_of(*stage.model)) {
+    const Tensor& wanted = *file.find(entry.name);
+    CHECK_MESSAGE(std::equal(entry.tensor.raw(), entry.tensor.raw() + entry.tensor.bytes(), wanted.raw()), entry.name);
+    alphas += entry.name.ends_with("alpha") && entry.tensor.item() != 3 && entry.tensor.item() != 8;
+  }
+  CHECK(alphas == 40);
+}
+
+TEST_CASE("a full disk, a folder that may not be written and one that vanishes: one line, 74, the former checkpoint") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:2").exit_code == 137);
+  const std::string former = read_text(runs.last("run"));
+  struct Row {
+    std::string name, command;
+  };
+  std::vector<Row> rows{{"full disk", "ulimit -f 200; " + runs.command("run", "--resume")},
+                        {"not even the small files fit", "ulimit -f 1; " + runs.command("run", "--resume")}};
+  // Root may write anywhere, but not without its capabilities.
+  const std::string plain_user = "setpriv --bounding-set -all --inh-caps -all ";
+  if (::geteuid() != 0)
+    rows.push_back({"read-only", runs.command("run", "--resume")});
+  else if (test::run_program(plain_user + "true").exit_code == 0)
+    rows.push_back({"read-only", plain_user + runs.command("run", "--resume")});
+  for (const Row& row : rows) {
+    CAPTURE(row.name);
+    const bool read_only = row.name == "read-only";
+    const std::filesystem::path folder = runs / "run/checkpoints";
+    using std::filesystem::perms;
+    if (read_only) std::filesystem::permissions(folder, perms::owner_read | perms::owner_exec);
+    const Finished finished = test::run_program("sh -c '" + row.command + "'");
+    std::filesystem::permissions(folder, perms::owner_all);
+    CHECK(finished.exit_code == 74);
+    CHECK_MESSAGE(finished.one_line(), finished.error);
+    CHECK(finished.error.find("cannot write") != std::string::npos);
+    CHECK(read_text(runs.last("run")) == former);
+    CHECK(temporary_files_in(runs / "run") == 0);
+    if (row.name == "full disk") CHECK(nlohmann::json::parse(read_text(runs / "run/status.json"))["state"] == "failed");
+  }
+
+  const Finished vanished = test::run_program("(until test -e " + runs / "moved/checkpoints/last.prev.safetensors" +
+                                              "; do sleep 0.02; done; mv " + runs / "moved " + runs / "gone" +
+                                              ") & exec " + runs.command("moved", "--set stages.0.epochs=10000"));
+  CHECK(vanished.exit_code == 74);
+  CHECK_MESSAGE(vanished.one_line(), vanished.error);
+  CHECK_NOTHROW(read_training(runs.last("gone")));
+}

@@ -1,0 +1,112 @@
+#include "tools/training/metrics.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string_view>
+
+#include "core/base/error.h"
+#include "core/io/atomic_file.h"
+
+namespace apotnet {
+namespace {
+
+constexpr std::string_view kCsvHeader =
+    "stage,epoch,step,samples_seen,learning_rate,train_loss,train_top1,validation_loss,validation_top1,seconds,"
+    "images_per_second\n";
+
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+// What says when a line was written.
+struct LineKey {
+  std::string stage;
+  int64_t epoch = 0;
+  bool test = false;
+};
+
+LineKey key_of_csv(const std::string& line) {
+  std::istringstream words(line);
+  LineKey key;
+  std::getline(words, key.stage, ',');
+  words >> key.epoch;
+  return key;
+}
+
+LineKey key_of_json(const std::string& line) {
+  const auto object = nlohmann::json::parse(line, nullptr, false);
+  if (!object.is_object()) return {};
+  return {object.value("stage", ""), object.value("epoch", int64_t{0}), object.value("kind", "") == "test"};
+}
+
+// Keeps `header` and the whole lines behind it that `stays` approves of.
+void filter_lines(const std::string& path, std::string_view header,
+                  const std::function<bool(const std::string&)>& stays) {
+  std::string content(header);
+  if (std::error_code ignored; std::filesystem::exists(path, ignored)) {
+    const std::vector<std::byte> bytes = read_file(path);
+    const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    size_t begin = std::min(all.find('\n'), all.size() - 1) + 1;
+    if (header.empty()) begin = 0;
+    for (size_t end; (end = all.find('\n', begin)) != std::string_view::npos; begin = end + 1) {
+      const std::string line(all.substr(begin, end - begin));
+      if (stays(line)) content += line + '\n';
+    }
+  }
+  write_file_atomically(path, {bytes_of(content)});
+}
+
+void append_json(const std::string& path, const nlohmann::ordered_json& object) {
+  append_to_file(path, bytes_of(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"));
+}
+
+}  // namespace
+
+MetricsFiles::MetricsFiles(const std::string& folder)
+    : csv_(folder + "/metrics.csv"), jsonl_(folder + "/metrics.jsonl") {}
+
+void MetricsFiles::start() {
+  write_file_atomically(csv_, {bytes_of(kCsvHeader)});
+  write_file_atomically(jsonl_, {});
+}
+
+void MetricsFiles::cut_back(const std::vector<std::string>& stages, const std::string& stage, int64_t epochs) {
+  const auto number = [&](const std::string& name) { return std::ranges::find(stages, name) - stages.begin(); };
+  const auto stays = [&](const LineKey& key) {
+    if (key.stage != stage) return number(key.stage) < number(stage);
+    return key.epoch <= epochs && !key.test;  // the test of a stage comes after its last checkpoint
+  };
+  filter_lines(csv_, kCsvHeader, [&](const std::string& line) { return stays(key_of_csv(line)); });
+  filter_lines(jsonl_, "", [&](const std::string& line) { return stays(key_of_json(line)); });
+}
+
+void MetricsFiles::append(const EpochMetrics& m) {
+  append_to_file(csv_, bytes_of(text(m.stage, ',', m.epoch, ',', m.step, ',', m.samples_seen, ',', m.learning_rate, ',',
+                                     m.train_loss, ',', m.train_top1, ',', m.validation_loss, ',', m.validation_top1,
+                                     ',', m.seconds, ',', m.images_per_second, '\n')));
+  append_json(jsonl_, {{"kind", "epoch"},
+                       {"stage", m.stage},
+                       {"epoch", m.epoch},
+                       {"step", m.step},
+                       {"samples_seen", m.samples_seen},
+                       {"learning_rate", m.learning_rate},
+                       {"train_loss", m.train_loss},
+                       {"train_top1", m.train_top1},
+                       {"validation_loss", m.validation_loss},
+                       {"validation_top1", m.validation_top1},
+                       {"seconds", m.seconds},
+                       {"images_per_second", m.images_per_second}});
+}
+
+void MetricsFiles::append(const TestMetrics& m) {
+  append_json(jsonl_, {{"kind", "test"},
+                       {"stage", m.stage},
+                       {"epoch", m.epoch},
+                       {"test_loss", m.test_loss},
+                       {"test_top1", m.test_top1},
+                       {"test_top5", m.test_top5},
+                       {"seconds", m.seconds}});
+}
+
+}  // namespace apotnet

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace apotnet {
+
+/// A finished epoch of a stage: one line of metrics.csv and of metrics.jsonl (there with "kind": "epoch").
+struct EpochMetrics {
+  std::string stage;
+  int64_t epoch = 0, step = 0, samples_seen = 0;  ///< finished so far, in the stage
+  double learning_rate = 0;                       ///< of the last step, ordinary parameters
+  double train_loss = 0, train_top1 = 0;
+  double validation_loss = 0, validation_top1 = 0;
+  double seconds = 0, images_per_second = 0;  ///< by this process, of the training part of the epoch
+};
+
+/// The test split at the end of a stage, on its best checkpoint: a line of metrics.jsonl ("kind": "test").
+struct TestMetrics {
+  std::string stage;
+  int64_t epoch = 0;  ///< epochs of the stage
+  double test_loss = 0, test_top1 = 0, test_top5 = 0;
+  double seconds = 0;
+};
+
+/// metrics.csv and metrics.jsonl of a run. Every line is flushed to the disk before append returns.
+/// All functions: Error(cannot_write).
+class MetricsFiles {
+ public:
+  explicit MetricsFiles(const std::string& folder);
+
+  /// Both files as they are before the first epoch.
+  void start();
+  /// Takes back what was written after a checkpoint that has `epochs` finished epochs of stage `stage`; `stages` are
+  /// the names of all in order. What stays is what an uninterrupted run had written by then.
+  void cut_back(const std::vector<std::string>& stages, const std::string& stage, int64_t epochs);
+  void append(const EpochMetrics& metrics);
+  void append(const TestMetrics& metrics);
+
+ private:
+  std::string csv_, jsonl_;
+};
+
+}  // namespace apotnet

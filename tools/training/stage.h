@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "models/model.h"
+#include "optim/schedule.h"
+#include "optim/sgd.h"
+#include "tools/config/run_config.h"
+#include "tools/training/checkpoint.h"
+
+namespace apotnet {
+
+/// A stage being trained.
+struct Stage {
+  StageConfig config;
+  std::unique_ptr<Model> model;
+  Sgd optimizer;
+  Schedule schedule;
+  TrainingPosition position;
+};
+
+/// Stage `number` (from 0) of a run at its beginning, with fresh weights.
+Stage make_stage(const RunConfig& run, size_t number, int64_t classes);
+
+/// Takes weights, statistics and alphas of a checkpoint of the same network, whoever wrote it; where it has no alphas
+/// (a float network) they stay fresh. Returns how many stay so. Error: input_missing, damaged_data.
+size_t start_from(Model& model, const std::string& path);
+
+}  // namespace apotnet
