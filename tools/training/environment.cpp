@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/isa.h"
 #include "core/io/atomic_file.h"
-#include "core/kernels/cpu/isa.h"
 #include "tools/versions.h"
 
 namespace apotnet {
