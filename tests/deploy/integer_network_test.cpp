@@ -6,34 +6,43 @@
 #include <random>
 
 #include "core/base/parallel.h"
+#include "core/ops/elementwise.h"
+#include "core/ops/pool.h"
 #include "deploy/compile.h"
+#include "layers/batch_norm.h"
+#include "layers/first_last.h"
+#include "layers/quant_conv2d.h"
 #include "models/registry.h"
 
 using namespace apotnet;
 
 namespace {
 
-// A network with random weights and batch norms that make use of all levels, some of them upside down.
+// Random weights and batch norms that make use of all levels, some of them upside down.
+void make_lively(Model& model, uint64_t seed) {
+  Philox weights(seed, RandomStream::weights);
+  model.initialize(weights);
+  std::mt19937 random(static_cast<uint32_t>(seed));
+  std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
+  for (const auto& parameter : model.parameters())
+    if (parameter.name.ends_with(".bias") || parameter.name.find("bn") != std::string::npos)
+      for (float& value : parameter.variable->mutable_value().data<float>())
+        value = parameter.name.ends_with(".bias") ? uniform(random) - 0.8f
+                                                  : (random() % 4 == 0 ? -1.0f : 1.0f) * uniform(random);
+  for (const auto& buffer : model.buffers())
+    if (buffer.name.ends_with("running_mean") || buffer.name.ends_with("running_var"))
+      for (float& value : buffer.tensor->data<float>())
+        value = buffer.name.ends_with("mean") ? 0.3f * (uniform(random) - 1) : uniform(random);
+  for (const auto& parameter : model.parameters())
+    if (parameter.name.ends_with("act_alpha")) parameter.variable->mutable_value().fill(1.0 + uniform(random));
+}
+
 std::unique_ptr<Model> random_model(const std::string& name, LevelMethod method, int bits, uint64_t seed) {
   ModelSettings settings{.name = name, .classes = 10, .quant = {}};
   settings.quant.method = method;
   settings.quant.weight_bits = settings.quant.activation_bits = bits;
   auto model = make_model(settings);
-  Philox weights(seed, RandomStream::weights);
-  model->initialize(weights);
-  std::mt19937 random(static_cast<uint32_t>(seed));
-  std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
-  for (const auto& parameter : model->parameters())
-    if (parameter.name.ends_with(".bias") || parameter.name.find("bn") != std::string::npos)
-      for (float& value : parameter.variable->mutable_value().data<float>())
-        value = parameter.name.ends_with(".bias") ? uniform(random) - 0.8f
-                                                  : (random() % 4 == 0 ? -1.0f : 1.0f) * uniform(random);
-  for (const auto& buffer : model->buffers())
-    if (buffer.name.ends_with("running_mean") || buffer.name.ends_with("running_var"))
-      for (float& value : buffer.tensor->data<float>())
-        value = buffer.name.ends_with("mean") ? 0.3f * (uniform(random) - 1) : uniform(random);
-  for (const auto& parameter : model->parameters())
-    if (parameter.name.ends_with("act_alpha")) parameter.variable->mutable_value().fill(1.0 + uniform(random));
+  make_lively(*model, seed);
   return model;
 }
 
@@ -99,4 +108,59 @@ TEST_CASE("an integer network says what it does, step by step, and refuses image
   CHECK(lines.size() == 24);  // 20 convolutions of codes, the first one and its values, pooling, linear
   CHECK(lines[2].starts_with("convolution 1: 3x3 16 -> 16 by "));
   CHECK_THROWS_WITH(network->run(Tensor({1, 16, 16, 3}, DType::f32)), doctest::Contains("made for [1, 32, 32, 3]"));
+}
+
+namespace {
+
+// The same operations one by one, as a model that does not fuse them would call them: pooling before a quantizer, two
+// convolutions that meet in a sum, an identity shortcut.
+class OneByOne : public Model {
+ public:
+  explicit OneByOne(const QuantSettings& quant)
+      : first_(3, 16, 3, 1, 1, FirstLastRule::apot_compat),
+        first_norm_(16),
+        left_(16, 32, 3, {2, 1, 1}, quant),
+        right_(16, 32, 1, {2, 0, 1}, quant),
+        last_(32, 32, 3, {1, 1, 1}, quant),
+        left_norm_(32),
+        right_norm_(32),
+        last_norm_(32),
+        linear_(32, 10, FirstLastRule::apot_compat) {
+    add_module("first", first_);
+    add_module("first_bn", first_norm_);
+    add_module("left", left_);
+    add_module("right", right_);
+    add_module("last", last_);
+    add_module("left_bn", left_norm_);
+    add_module("right_bn", right_norm_);
+    add_module("last_bn", last_norm_);
+    add_module("linear", linear_);
+  }
+
+  Variable forward(const Variable& images) override {
+    const Variable x = max_pool(relu(first_norm_.forward(first_.forward(images))), {2, 2, 0});
+    const Variable sum = relu(add(left_norm_.forward(left_.forward(x)), right_norm_.forward(right_.forward(x))));
+    const Variable y = relu(add(sum, last_norm_.forward(last_.forward(sum))));
+    return linear_.forward(global_average_pool(y));
+  }
+
+ private:
+  FirstConv2d first_;
+  BatchNorm first_norm_;
+  QuantConv2d left_, right_, last_;
+  BatchNorm left_norm_, right_norm_, last_norm_;
+  LastLinear linear_;
+};
+
+}  // namespace
+
+TEST_CASE("the integer network of a model that calls its operations one by one") {
+  QuantSettings quant;
+  quant.weight_bits = quant.activation_bits = 3;
+  OneByOne model(quant);
+  model.name_modules();
+  make_lively(model, 11);
+  const Tensor images = random_images(3);
+  const auto network = compile(model, 32, 32, 3);
+  CHECK(same_bits(network->run(images), evaluate(model, images)));
 }
