@@ -7,9 +7,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/base/error.h"
 #include "core/base/philox.h"
 #include "core/kernels/call.h"
 #include "core/ops/cross_entropy.h"
+#include "data/loader.h"
+#include "data/registry.h"
 #include "deploy/compile.h"
 #include "models/registry.h"
 #include "optim/sgd.h"
@@ -17,13 +20,14 @@
 #include "tools/bench/measure.h"
 #include "tools/commands/bench.h"
 #include "tools/fixed.h"
+#include "tools/training/model_file.h"
 
 namespace apotnet {
 namespace {
 
 struct ModelBench {
   std::string name;  // train or infer
-  std::string model = "resnet20";
+  std::string model = "resnet20", checkpoint, data;
   int bits = 4;
   int64_t batch = 128;
   std::string engine = "float";  // of inference: integer
@@ -32,17 +36,37 @@ struct ModelBench {
 };
 
 struct Problem {
+  ModelSettings settings;
   std::unique_ptr<Model> model;
   Tensor images, labels;
 };
 
+// The first images of the test split instead of random ones.
+Problem with_data(Problem problem, const ModelBench& bench) {
+  const DataSpec spec = parse_data_spec(bench.data);
+  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test, {});
+  if (dataset->size() < bench.batch)
+    fail(ErrorCategory::usage, "--batch ", bench.batch, ": ", spec.name, " has only ", dataset->size(), " test images");
+  Loader loader(dataset, {.batch = bench.batch, .workers = 0});
+  const auto batch = loader.next();
+  problem.images = batch->images;
+  problem.labels = batch->labels;
+  return problem;
+}
+
 Problem make_problem(const ModelBench& bench) {
   ModelSettings settings{.name = bench.model, .classes = 10, .quant = {}};
   settings.quant.weight_bits = settings.quant.activation_bits = bench.bits;
-  Problem problem{make_model(settings), Tensor({bench.batch, 32, 32, 3}, DType::f32),
+  Problem problem{settings, make_model(settings), Tensor({bench.batch, 32, 32, 3}, DType::f32),
                   Tensor({bench.batch}, DType::s32)};
   Philox weights(1, RandomStream::weights), images(1, RandomStream::bench);
   problem.model->initialize(weights);
+  if (!bench.checkpoint.empty()) {
+    OpenedModel opened = open_model(bench.checkpoint, bench.bits);
+    problem.settings = opened.settings;
+    problem.model = std::move(opened.model);
+  }
+  if (!bench.data.empty()) return with_data(std::move(problem), bench);
   for (float& value : problem.images.data<float>()) value = static_cast<float>(images.normal());
   for (int32_t& label : problem.labels.data<int32_t>()) label = static_cast<int32_t>(images.below(10));
   return problem;
@@ -73,15 +97,16 @@ std::function<void()> inference_step(const Problem& problem, const std::string& 
   };
 }
 
-void print_rates(const ModelBench& bench, int threads, const Rates& rates, const Peaks& peaks, bool json) {
+void print_rates(const ModelBench& bench, const Problem& problem, int threads, const Rates& rates, const Peaks& peaks,
+                 bool json) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const int64_t peak_mib = usage.ru_maxrss / 1024;
   if (json) {
     nlohmann::ordered_json line{{"name", "apotnet " + bench.name},
-                                {"model", bench.model},
-                                {"weight_bits", bench.bits},
-                                {"activation_bits", bench.bits},
+                                {"model", problem.settings.name},
+                                {"weight_bits", problem.settings.quant.weight_bits},
+                                {"activation_bits", problem.settings.quant.activation_bits},
                                 {"engine", bench.engine},
                                 {"batch", bench.batch},
                                 {"threads", threads},
@@ -94,9 +119,10 @@ void print_rates(const ModelBench& bench, int threads, const Rates& rates, const
     add_peaks(line, peaks);
     print_json(line);
   } else {
-    std::cout << bench.name << " " << bench.model << ", " << bench.bits << " bits, batch " << bench.batch << ", "
-              << threads << " threads: " << fixed(rates.median, 1) << " images/s (" << fixed(rates.min, 1) << " to "
-              << fixed(rates.max, 1) << " over " << rates.repeats << " steps), peak memory " << peak_mib << " MiB\n";
+    std::cout << bench.name << " " << problem.settings.name << ", " << problem.settings.quant.weight_bits
+              << " bits, batch " << bench.batch << ", " << threads << " threads: " << fixed(rates.median, 1)
+              << " images/s (" << fixed(rates.min, 1) << " to " << fixed(rates.max, 1) << " over " << rates.repeats
+              << " steps), peak memory " << peak_mib << " MiB\n";
   }
 }
 
@@ -108,7 +134,7 @@ void run(const ModelBench& bench, const CommandContext& context) {
   const Rates rates = measure({static_cast<double>(bench.batch), step}, bench.seconds, [&] {
     if (bench.profile) profile_kernels(true);
   });
-  print_rates(bench, threads, rates, mean_of(before, measure_peaks()), context.options.json);
+  print_rates(bench, problem, threads, rates, mean_of(before, measure_peaks()), context.options.json);
   if (!bench.profile) return;
   for (const KernelTime& time : kernel_times())
     std::cerr << fixed(1000 * time.seconds / static_cast<double>(rates.repeats), 3) << " ms per step  " << time.name
@@ -121,6 +147,9 @@ CLI::App* add(CLI::App& parent, CommandContext& context, const std::shared_ptr<M
   command->add_option("--model", bench->model, "Network")->check(CLI::IsMember(model_names()));
   command->add_option("--bits", bench->bits, "Bit width, 2 to 8, or 32: float")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  command->add_option("--checkpoint", bench->checkpoint,
+                      "Weights of a file (with --bits where it does not say) in place of random ones");
+  command->add_option("--data", bench->data, "Test images, as in cifar10:DIR, in place of random ones");
   command->add_option("--batch", bench->batch, "Images per step")->check(CLI::Range(1, 65536));
   command->add_option("--seconds", bench->seconds, "How long to measure")->check(CLI::Range(0.0, 3600.0));
   command->add_flag("--profile", bench->profile, "Time per kernel, on stderr");

@@ -293,6 +293,20 @@ TEST_CASE("bench prints what comparisons read") {
   CHECK(data["images_per_second_per_thread"].get<double>() == data["images_per_second"].get<double>() / 2);
 }
 
+TEST_CASE("bench takes the weights of a checkpoint, and says whose they are") {
+  const TemporaryFolder folder;
+  REQUIRE(
+      apotnet_program(tiny_training(folder / "run", "--set stages.0.weight_bits=3 --set stages.0.activation_bits=2"))
+          .exit_code == 0);
+  const Finished finished = apotnet_program("bench infer --seconds 0 --batch 4 --json --data shapes10 --checkpoint " +
+                                            folder / "run/checkpoints/last.safetensors");
+  REQUIRE(finished.exit_code == 0);
+  const auto line = nlohmann::json::parse(finished.out);
+  CHECK(line["weight_bits"] == 3);
+  CHECK(line["activation_bits"] == 2);
+  CHECK(apotnet_program("bench infer --seconds 0 --data nosuch:x").exit_code == 64);
+}
+
 TEST_CASE("bench kernels prints a line for every kernel, and no peak where the instructions are missing") {
   const std::string command = " bench kernels --shape 64x8x8 --batch 2 --seconds 0";
   const Finished finished = run_program(std::string(APOTNET_BINARY) + command + " --json");
