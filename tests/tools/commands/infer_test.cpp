@@ -50,7 +50,7 @@ void write_bmp(const std::string& path, const std::vector<uint8_t>& hwc, int hei
   };
   number(54 + hwc.size(), 4), number(0, 4), number(54, 4), number(40, 4);
   number(static_cast<size_t>(width), 4), number(static_cast<size_t>(height), 4), number(1, 2), number(24, 2);
-  number(0, 24);
+  file.append(24, 0);
   for (int y = height; y-- > 0;)
     for (int x = 0; x < width; ++x)
       for (int c = 3; c-- > 0;) file += static_cast<char>(hwc[static_cast<size_t>((y * width + x) * 3 + c)]);
