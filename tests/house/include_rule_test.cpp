@@ -39,6 +39,7 @@ const std::map<std::string, Folders>& rule() {
       {"core/kernels/cpu", with(contract, {"core/kernels/reference", "core/kernels/cpu/codes"})},
       // Integer convolutions and what follows them, for images one by one: used by the back end and by deploy.
       {"core/kernels/cpu/codes", contract},
+      {"core/kernels/cuda", contract},
       {"core/autograd", contract},
       {"core/ops", operations},
       {"core/io", {"core/tensor", "core/base"}},
