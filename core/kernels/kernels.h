@@ -46,5 +46,7 @@ struct Kernels {
 const Kernels& reference_kernels();
 /// SIMD and oneDNN for float32 where it costs time, the reference elsewhere.
 const Kernels& cpu_kernels();
+/// cuDNN, cuBLAS and own kernels, for tensors on a CUDA device. Error(unavailable) in a build without CUDA.
+const Kernels& cuda_kernels();
 
 }  // namespace apotnet

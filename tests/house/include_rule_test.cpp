@@ -48,9 +48,9 @@ const std::map<std::string, Folders>& rule() {
       {"deploy", with(engine, {"layers", "models", "core/kernels/cpu/codes"})},
       {"optim", {"core/autograd", "core/kernels", "core/quant", "core/tensor", "core/base"}},
       {"data", {"core/tensor", "core/io", "core/base"}},
-      // doctor says which kernels this processor gets.
-      {"tools",
-       with(engine, {"layers", "models", "deploy", "optim", "data", "core/kernels/cpu", "core/kernels/cpu/codes"})},
+      // doctor says which kernels this processor gets, and what of CUDA is there.
+      {"tools", with(engine, {"layers", "models", "deploy", "optim", "data", "core/kernels/cpu",
+                              "core/kernels/cpu/codes", "core/kernels/cuda"})},
   };
   return table;
 }
