@@ -90,7 +90,7 @@ void Variable::backward() {
   require(value().elements() == 1, "backward() starts from a scalar, not from shape ", shape());
   require(requires_grad(), "backward() of a value that depends on no parameter");
   require(!node_->walked, "backward() was called on this value before: its tape is gone");
-  node_->grad = Tensor::full(shape(), value().dtype(), 1);
+  node_->grad = Tensor::full(shape(), value().dtype(), 1, value().device());
   // Every node has a larger order than its inputs, so the largest order waiting has received all of its gradient.
   std::map<int64_t, std::shared_ptr<Node>> waiting{{node_->order, node_}};
   while (!waiting.empty()) {

@@ -12,7 +12,8 @@
 namespace apotnet {
 
 /// Which kernels compute float32 on the CPU. `checked` runs cpu and reference side by side and compares every call;
-/// double always runs on the reference.
+/// double always runs on the reference. Tensors on a CUDA device are always computed there; `checked` compares that
+/// too, with the reference on copies.
 enum class Backend { reference, cpu, checked };
 
 void select_backend(Backend backend);
@@ -55,29 +56,45 @@ bool is_double(const Other&) {
   return false;
 }
 
-// A kernel's argument for the plain run of a checked call: outputs get memory of their own, inputs are shared.
-inline Tensor twin(Tensor& output) { return output.clone(); }
-inline Quantized twin(Quantized& output) { return {output.codes.clone(), output.step.clone(), output.levels}; }
+inline bool on_device(const Tensor& tensor) { return tensor.defined() && !tensor.on_cpu(); }
+inline bool on_device(const Quantized& q) { return on_device(q.codes); }
+inline bool on_device(const BatchNormTerms& norm) { return on_device(norm.mean); }
+template <typename Other>
+bool on_device(const Other&) {
+  return false;
+}
+
+// A kernel's argument for the plain run of a checked call: outputs get memory of their own, inputs are shared unless
+// they lie on a device.
+inline Tensor on_host(const Tensor& tensor) { return tensor.on(Device{}); }
+inline Tensor twin(Tensor& output) { return on_device(output) ? on_host(output) : output.clone(); }
+inline Quantized twin(Quantized& output) { return {twin(output.codes), twin(output.step), output.levels}; }
+inline Tensor twin(const Tensor& input) { return on_host(input); }
+inline Quantized twin(const Quantized& input) { return {on_host(input.codes), on_host(input.step), input.levels}; }
+inline BatchNormTerms twin(const BatchNormTerms& norm) {
+  return {on_host(norm.mean), on_host(norm.variance), on_host(norm.gamma),
+          on_host(norm.beta), norm.epsilon,           norm.constant_statistics};
+}
 template <typename Input>
 const Input& twin(const Input& input) {
   return input;
 }
 
 inline void compare(std::string_view kernel, Tensor& fast, const Tensor& plain) {
-  compare_outputs(kernel, fast, plain);
+  compare_outputs(kernel, on_host(fast), plain);
 }
 inline void compare(std::string_view kernel, Quantized& fast, const Quantized& plain) {
-  compare_outputs(kernel, fast.codes, plain.codes);
-  compare_outputs(kernel, fast.step, plain.step);
+  compare(kernel, fast.codes, plain.codes);
+  compare(kernel, fast.step, plain.step);
 }
 template <typename Input>
 void compare(std::string_view, const Input&, const Input&) {}
 
 template <typename Family, typename... Parameters, size_t... I>
-void call_checked(std::string_view name, void (Family::*kernel)(Parameters...) const, std::index_sequence<I...>,
-                  Parameters... arguments) {
+void call_checked(std::string_view name, const Kernels& kernels, void (Family::*kernel)(Parameters...) const,
+                  std::index_sequence<I...>, Parameters... arguments) {
   std::tuple<decltype(twin(arguments))...> twins{twin(arguments)...};
-  (fast_kernels().family<Family>().*kernel)(arguments...);
+  (kernels.family<Family>().*kernel)(arguments...);
   (reference_kernels().family<Family>().*kernel)(std::get<I>(twins)...);
   (compare(name, arguments, std::get<I>(twins)), ...);
 }
@@ -89,12 +106,15 @@ void call_checked(std::string_view name, void (Family::*kernel)(Parameters...) c
 template <typename Family, typename... Parameters, typename... Arguments>
 void call(std::string_view name, void (Family::*kernel)(Parameters...) const, Arguments&&... arguments) {
   const auto start = std::chrono::steady_clock::now();
-  if (selected_backend() == Backend::reference || (detail::is_double(arguments) || ...))
+  const bool on_device = (detail::on_device(arguments) || ...);
+  const Kernels& fast = on_device ? cuda_kernels() : detail::fast_kernels();
+  if (!on_device && (selected_backend() == Backend::reference || (detail::is_double(arguments) || ...)))
     (reference_kernels().family<Family>().*kernel)(arguments...);
   else if (selected_backend() == Backend::checked)
-    detail::call_checked<Family, Parameters...>(name, kernel, std::index_sequence_for<Parameters...>{}, arguments...);
+    detail::call_checked<Family, Parameters...>(name, fast, kernel, std::index_sequence_for<Parameters...>{},
+                                                arguments...);
   else
-    (detail::fast_kernels().family<Family>().*kernel)(arguments...);
+    (fast.family<Family>().*kernel)(arguments...);
   if (KernelTrace* trace = KernelTrace::current())
     trace->record(name, {std::any(std::decay_t<Parameters>(arguments))...});
   if (detail::profiling())

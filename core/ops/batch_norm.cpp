@@ -14,8 +14,7 @@ void require_channels(const Variable& x, const Variable& gamma) {
 BatchStatistics batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
                                  Tensor& running_variance) {
   require_channels(x, gamma);
-  const DType dtype = x.value().dtype();
-  Tensor mean(gamma.shape(), dtype), variance(gamma.shape(), dtype);
+  Tensor mean = gamma.value().like(gamma.shape()), variance = mean.like(gamma.shape());
   if (const auto& known = x.statistics()) {
     mean = known->mean;
     variance = known->variance;
@@ -31,12 +30,11 @@ Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variab
                           double momentum, Tensor& running_mean, Tensor& running_variance) {
   const BatchStatistics statistics = batch_statistics(x, gamma, momentum, running_mean, running_variance);
   const Tensor mean = statistics.mean, variance = statistics.variance;
-  const DType dtype = x.value().dtype();
-  Tensor y(x.shape(), dtype);
+  Tensor y = x.value().like(x.shape());
   call("batch_norm", &NormKernels::batch_norm, x.value(), mean, variance, gamma.value(), beta.value(), epsilon, y);
 
   return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(x.shape(), dtype), ggamma(gamma.shape(), dtype), gbeta(gamma.shape(), dtype);
+    Tensor gx = gy.like(x.shape()), ggamma = gy.like(gamma.shape()), gbeta = gy.like(gamma.shape());
     call("batch_norm_backward", &NormKernels::batch_norm_backward, gy, x.value(), mean, variance, gamma.value(),
          epsilon, gx, ggamma, gbeta);
     gradients.add(0, gx);
@@ -48,13 +46,12 @@ Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variab
 Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
                          const Tensor& running_mean, const Tensor& running_variance) {
   require_channels(x, gamma);
-  const DType dtype = x.value().dtype();
-  Tensor y(x.shape(), dtype);
+  Tensor y = x.value().like(x.shape());
   call("batch_norm", &NormKernels::batch_norm, x.value(), running_mean, running_variance, gamma.value(), beta.value(),
        epsilon, y);
 
   return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(x.shape(), dtype), ggamma(gamma.shape(), dtype), gbeta(gamma.shape(), dtype);
+    Tensor gx = gy.like(x.shape()), ggamma = gy.like(gamma.shape()), gbeta = gy.like(gamma.shape());
     call("batch_norm_eval_backward", &NormKernels::batch_norm_eval_backward, gy, x.value(), running_mean,
          running_variance, gamma.value(), epsilon, gx, ggamma, gbeta);
     gradients.add(0, gx);

@@ -18,17 +18,17 @@ Shape output_shape(const Shape& x, const Shape& w, const Conv2dGeometry& g) {
 }  // namespace
 
 Variable conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
-  Tensor y(output_shape(x.shape(), w.shape(), geometry), x.value().dtype());
+  Tensor y = x.value().like(output_shape(x.shape(), w.shape(), geometry));
   call("conv2d", &ConvKernels::conv2d, x.value(), w.value(), geometry, y);
 
   return Variable::record(y, {x, w}, [=](const Tensor& gy, Gradients& gradients) {
     if (gradients.needed(0)) {
-      Tensor gx(x.shape(), gy.dtype());
+      Tensor gx = gy.like(x.shape());
       call("conv2d_backward_input", &ConvKernels::conv2d_backward_input, gy, w.value(), geometry, gx);
       gradients.add(0, gx);
     }
     if (gradients.needed(1)) {
-      Tensor gw(w.shape(), gy.dtype());
+      Tensor gw = gy.like(w.shape());
       call("conv2d_backward_weight", &ConvKernels::conv2d_backward_weight, gy, x.value(), geometry, gw);
       gradients.add(1, gw);
     }
@@ -41,12 +41,12 @@ namespace {
 Variable record_codes(const Tensor& y, const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
   return Variable::record(y, {x, w}, [=](const Tensor& gy, Gradients& gradients) {
     if (gradients.needed(0)) {
-      Tensor gx(x.shape(), gy.dtype());
+      Tensor gx = gy.like(x.shape());
       call("conv2d_codes_backward_input", &ConvKernels::conv2d_codes_backward_input, gy, w.quantized(), geometry, gx);
       gradients.add(0, gx);
     }
     if (gradients.needed(1)) {
-      Tensor gw(w.shape(), gy.dtype());
+      Tensor gw = gy.like(w.shape());
       call("conv2d_codes_backward_weight", &ConvKernels::conv2d_codes_backward_weight, gy, x.quantized(), geometry, gw);
       gradients.add(1, gw);
     }
@@ -56,14 +56,14 @@ Variable record_codes(const Tensor& y, const Variable& x, const Variable& w, con
 }  // namespace
 
 Variable conv2d_codes(const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
-  Tensor y(output_shape(x.shape(), w.shape(), geometry), x.quantized().step.dtype());
+  Tensor y = x.quantized().step.like(output_shape(x.shape(), w.shape(), geometry));
   call("conv2d_codes", &ConvKernels::conv2d_codes, x.quantized(), w.quantized(), geometry, y);
   return record_codes(y, x, w, geometry);
 }
 
 Variable conv2d_codes_statistics(const Variable& x, const Variable& w, const Conv2dGeometry& geometry) {
-  Tensor y(output_shape(x.shape(), w.shape(), geometry), x.quantized().step.dtype());
-  Tensor mean({y.size(3)}, y.dtype()), variance({y.size(3)}, y.dtype());
+  Tensor y = x.quantized().step.like(output_shape(x.shape(), w.shape(), geometry));
+  Tensor mean = y.like({y.size(3)}), variance = y.like({y.size(3)});
   call("conv2d_codes_statistics", &ConvKernels::conv2d_codes_statistics, x.quantized(), w.quantized(), geometry, y,
        mean, variance);
   Variable result = record_codes(y, x, w, geometry);

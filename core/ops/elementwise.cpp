@@ -6,12 +6,12 @@
 namespace apotnet {
 
 Variable relu(const Variable& x) {
-  Tensor y(x.shape(), x.value().dtype());
+  Tensor y = x.value().like(x.shape());
   call("relu", &ElementwiseKernels::relu, x.value(), y);
 
   // The output tells as well as the input where x > 0, and the next layer keeps it anyway.
   return Variable::record(y, {x}, [y](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(gy.shape(), gy.dtype());
+    Tensor gx = gy.like(gy.shape());
     call("relu_backward", &ElementwiseKernels::relu_backward, gy, y, gx);
     gradients.add(0, gx);
   });
@@ -19,7 +19,7 @@ Variable relu(const Variable& x) {
 
 Variable add(const Variable& a, const Variable& b) {
   require(a.shape() == b.shape(), "add: shapes ", a.shape(), " and ", b.shape(), " differ");
-  Tensor y(a.shape(), a.value().dtype());
+  Tensor y = a.value().like(a.shape());
   call("add", &ElementwiseKernels::add, a.value(), b.value(), y);
 
   return Variable::record(y, {a, b}, [](const Tensor& gy, Gradients& gradients) {

@@ -9,11 +9,11 @@ Variable linear(const Variable& x, const Variable& w, const Variable& b) {
   const Shape &xs = x.shape(), &ws = w.shape();
   require(xs.rank() == 2 && ws.rank() == 2 && xs[1] == ws[1] && b.shape() == Shape{ws[0]}, "linear: input ", xs,
           " (N, I), weight ", ws, " (O, I) and bias ", b.shape(), " (O) do not fit");
-  Tensor y({xs[0], ws[0]}, x.value().dtype());
+  Tensor y = x.value().like({xs[0], ws[0]});
   call("linear", &LinearKernels::linear, x.value(), w.value(), b.value(), y);
 
   return Variable::record(y, {x, w, b}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(x.shape(), gy.dtype()), gw(w.shape(), gy.dtype()), gb(b.shape(), gy.dtype());
+    Tensor gx = gy.like(x.shape()), gw = gy.like(w.shape()), gb = gy.like(b.shape());
     call("linear_backward", &LinearKernels::linear_backward, gy, x.value(), w.value(), gx, gw, gb);
     gradients.add(0, gx);
     gradients.add(1, gw);

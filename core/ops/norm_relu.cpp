@@ -31,11 +31,11 @@ UncomputedNorm uncomputed_norm_eval(const Variable& x, const Variable& gamma, co
 
 Variable norm_relu(const UncomputedNorm& norm) {
   const Variable& x = norm.x;
-  Tensor y(x.shape(), x.value().dtype());
+  Tensor y = x.value().like(x.shape());
   call("norm_relu", &FusedKernels::norm_relu, x.value(), terms_of(norm), y);
 
   return Variable::record(y, {x, norm.gamma, norm.beta}, [norm](Tensor gy, Gradients& gradients) {
-    Tensor g = own(std::move(gy)), ggamma(norm.gamma.shape(), g.dtype()), gbeta(norm.beta.shape(), g.dtype());
+    Tensor g = own(std::move(gy)), ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
     call("norm_relu_backward", &FusedKernels::norm_relu_backward, norm.x.value(), terms_of(norm), g, ggamma, gbeta);
     gradients.add(0, g);
     gradients.add(1, ggamma);
@@ -46,12 +46,12 @@ Variable norm_relu(const UncomputedNorm& norm) {
 Variable norm_add_relu(const UncomputedNorm& norm, const Variable& shortcut) {
   const Variable& x = norm.x;
   require(x.shape() == shortcut.shape(), "norm_add_relu: shapes ", x.shape(), " and ", shortcut.shape(), " differ");
-  Tensor y(x.shape(), x.value().dtype());
+  Tensor y = x.value().like(x.shape());
   call("norm_add_relu", &FusedKernels::norm_add_relu, x.value(), terms_of(norm), shortcut.value(), y);
 
   return Variable::record(y, {x, norm.gamma, norm.beta, shortcut}, [norm, y](Tensor gy, Gradients& gradients) {
-    Tensor g = own(std::move(gy)), ggamma(norm.gamma.shape(), g.dtype()), gbeta(norm.beta.shape(), g.dtype());
-    Tensor gx(g.shape(), g.dtype());
+    Tensor g = own(std::move(gy)), ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
+    Tensor gx = g.like(g.shape());
     call("norm_add_relu_backward", &FusedKernels::norm_add_relu_backward, norm.x.value(), y, terms_of(norm), g, gx,
          ggamma, gbeta);
     gradients.add(0, gx);
@@ -71,8 +71,8 @@ Variable norm_relu_quantize(const UncomputedNorm& norm, const Variable& alpha, c
   //   dL/dalpha = sum g * (1 where z > 1, else q - z), z = y / alpha
   return Variable::record(out, {norm.x, norm.gamma, norm.beta, alpha},
                           [norm, alpha, out, gradient_scale](Tensor values_gradient, Gradients& gradients) {
-                            Tensor g = own(std::move(values_gradient)), galpha({}, g.dtype());
-                            Tensor ggamma(norm.gamma.shape(), g.dtype()), gbeta(norm.beta.shape(), g.dtype());
+                            Tensor g = own(std::move(values_gradient)), galpha = g.like({});
+                            Tensor ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
                             call("norm_relu_quantize_backward", &FusedKernels::norm_relu_quantize_backward,
                                  norm.x.value(), terms_of(norm), alpha.value(), out, g, ggamma, gbeta, galpha);
                             gradients.add(0, g);

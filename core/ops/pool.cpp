@@ -18,26 +18,26 @@ Shape output_shape(const Shape& x, const PoolGeometry& g) {
 }  // namespace
 
 Variable average_pool(const Variable& x, const PoolGeometry& geometry) {
-  Tensor y(output_shape(x.shape(), geometry), x.value().dtype());
+  Tensor y = x.value().like(output_shape(x.shape(), geometry));
   call("average_pool", &PoolKernels::average_pool, x.value(), geometry, y);
 
   const Shape shape = x.shape();
   return Variable::record(y, {x}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(shape, gy.dtype());
+    Tensor gx = gy.like(shape);
     call("average_pool_backward", &PoolKernels::average_pool_backward, gy, geometry, gx);
     gradients.add(0, gx);
   });
 }
 
 Variable max_pool(const Variable& x, const PoolGeometry& geometry) {
-  Tensor y(output_shape(x.shape(), geometry), x.value().dtype());
-  Tensor position(y.shape(), DType::s32);
+  Tensor y = x.value().like(output_shape(x.shape(), geometry));
+  Tensor position(y.shape(), DType::s32, y.device());
   call("max_pool", &PoolKernels::max_pool, x.value(), geometry, y, position);
 
   const Shape shape = x.shape();
   return Variable::record(y, {x}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(shape, gy.dtype());
-    call("max_pool_backward", &PoolKernels::max_pool_backward, gy, position, gx);
+    Tensor gx = gy.like(shape);
+    call("max_pool_backward", &PoolKernels::max_pool_backward, gy, position, geometry, gx);
     gradients.add(0, gx);
   });
 }

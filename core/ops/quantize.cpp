@@ -18,7 +18,7 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
   // (RCF):
   //   dL/dalpha = sum g * (sign(z) where |z| > 1, else q - z)
   return Variable::record(out, {w_hat, alpha}, [=](const Tensor& g, Gradients& gradients) {
-    Tensor gw(g.shape(), g.dtype()), galpha({}, g.dtype());
+    Tensor gw = g.like(g.shape()), galpha = g.like({});
     call("quantize_weight_backward", &QuantizeKernels::quantize_weight_backward, g, w_hat.value(), alpha.value(), out,
          variant, gw, galpha);
     gradients.add(0, gw);
@@ -36,9 +36,9 @@ Variable quantize_activation(const Variable& x, const Variable& alpha, const Lev
   //   dL/dalpha = sum g * (1 where z > 1, else q - z; imagenet: 0 where z < 0)
   return Variable::record(out, {x, alpha}, [=](const Tensor& g, Gradients& gradients) {
     // x often feeds a shortcut or a second convolution too, whose gradient has arrived before.
-    Tensor gx = gradients.take(0), galpha({}, g.dtype());
+    Tensor gx = gradients.take(0), galpha = g.like({});
     const bool adds = gx.defined();
-    if (!adds) gx = Tensor(g.shape(), g.dtype());
+    if (!adds) gx = g.like(g.shape());
     call("quantize_activation_backward", &QuantizeKernels::quantize_activation_backward, g, x.value(), alpha.value(),
          out, variant, adds, gx, galpha);
     gradients.add(0, gx);
@@ -48,9 +48,9 @@ Variable quantize_activation(const Variable& x, const Variable& alpha, const Lev
 
 Variable round_to_8bit(const Variable& w, FirstLastRule rule, const std::string& layer) {
   if (rule == FirstLastRule::none) return w;
-  Tensor out(w.shape(), w.value().dtype()), largest({}, w.value().dtype());
+  Tensor out = w.value().like(w.shape()), largest = out.like({});
   call("round_to_8bit", &QuantizeKernels::round_to_8bit, w.value(), rule, out, largest);
-  if (const double m = largest.item(); !std::isfinite(m) || m == 0)
+  if (const double m = item_of_host(largest, 1); !std::isfinite(m) || m == 0)
     fail(ErrorCategory::diverged, layer, ": the largest weight is ", m,
          "; its 8-bit rounding needs a finite one other than 0");
 

@@ -7,8 +7,10 @@
 
 namespace apotnet {
 
+double item_of_host(const Tensor& scalar, double elsewhere) { return scalar.on_cpu() ? scalar.item() : elsewhere; }
+
 void require_usable_threshold(const Variable& alpha, const std::string& layer, const char* which) {
-  const double value = alpha.value().item();
+  const double value = item_of_host(alpha.value(), 1);
   if (!std::isfinite(value) || value <= 0)
     fail(ErrorCategory::diverged, layer, ": the clipping threshold of its ", which, " is ", value,
          "; it must be positive (a lower learning rate for alpha keeps it so)");
@@ -16,7 +18,7 @@ void require_usable_threshold(const Variable& alpha, const std::string& layer, c
 
 Tensor scaled_gradient(const Tensor& gradient, double scale) {
   if (scale == 1) return gradient;
-  Tensor result(gradient.shape(), gradient.dtype());
+  Tensor result = gradient.like(gradient.shape());
   call("scale", &ElementwiseKernels::scale, gradient, scale, result);
   return result;
 }

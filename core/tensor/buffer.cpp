@@ -43,10 +43,24 @@ size_t capacity_for(size_t bytes) {
   return std::max<size_t>(64, (bytes + unit - 1) / unit * unit);
 }
 
+DeviceMemory* memory_in_use = nullptr;
+
 }  // namespace
 
+void use_device_memory(DeviceMemory* memory) { memory_in_use = memory; }
+
+DeviceMemory& device_memory() {
+  if (!memory_in_use) fail(ErrorCategory::unavailable, "no CUDA device is in use; use --device cpu");
+  return *memory_in_use;
+}
+
 std::shared_ptr<Buffer> Buffer::allocate(size_t bytes, Device device) {
-  if (device.type != DeviceType::cpu) fail(ErrorCategory::unavailable, "this build has no CUDA; use --device cpu");
+  if (device.type != DeviceType::cpu) {
+    DeviceBlock block = device_memory().allocate(bytes);
+    const std::shared_ptr<Buffer> buffer(new Buffer(block.data, bytes, bytes));
+    buffer->owner_ = std::move(block.owner);
+    return buffer;
+  }
   const size_t capacity = capacity_for(bytes);
   std::byte* data = nullptr;
   if (kKeepBlocks) {
@@ -70,7 +84,9 @@ std::shared_ptr<Buffer> Buffer::allocate(size_t bytes, Device device) {
 }
 
 Buffer::~Buffer() {
-  if (kKeepBlocks) {
+  if (owner_) {
+    owner_->release(data_, bytes_);
+  } else if (kKeepBlocks) {
     std::lock_guard lock(kept_blocks().mutex);
     kept_blocks().by_capacity[capacity_].push_back(data_);
   } else {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/tensor/device.h"
+#include "core/tensor/device_memory.h"
 
 namespace apotnet {
 
@@ -25,6 +26,7 @@ class Buffer {
 
   std::byte* data_;
   size_t bytes_, capacity_;
+  std::shared_ptr<BlockOwner> owner_;  // of device memory
 };
 
 }  // namespace apotnet

@@ -14,12 +14,15 @@ Tensor::Tensor(const Shape& shape, DType dtype, Device device)
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor result(shape, dtype, device);
-  std::memset(result.raw(), 0, result.bytes());
+  if (result.on_cpu())
+    std::memset(result.raw(), 0, result.bytes());
+  else
+    device_memory().fill(result.raw(), 0, 1, result.bytes());
   return result;
 }
 
-Tensor Tensor::full(const Shape& shape, DType dtype, double value) {
-  Tensor result(shape, dtype);
+Tensor Tensor::full(const Shape& shape, DType dtype, double value, Device device) {
+  Tensor result(shape, dtype, device);
   result.fill(value);
   return result;
 }
@@ -27,7 +30,14 @@ Tensor Tensor::full(const Shape& shape, DType dtype, double value) {
 void Tensor::fill(double value) {
   dispatch_any(dtype_, [&](auto zero) {
     using T = decltype(zero);
-    std::ranges::fill(data<T>(), static_cast<T>(value));
+    const T element = static_cast<T>(value);
+    if (on_cpu()) {
+      std::ranges::fill(data<T>(), element);
+      return;
+    }
+    uint64_t pattern = 0;
+    std::memcpy(&pattern, &element, sizeof element);
+    device_memory().fill(raw(), pattern, sizeof element, static_cast<size_t>(elements_));
   });
 }
 
@@ -41,7 +51,20 @@ double Tensor::item() const {
 Tensor Tensor::clone() const {
   if (!defined()) return {};
   Tensor result(shape_, dtype_, device_);
-  std::memcpy(result.raw(), raw(), bytes());
+  if (on_cpu())
+    std::memcpy(result.raw(), raw(), bytes());
+  else
+    device_memory().copy(raw(), result.raw(), bytes());
+  return result;
+}
+
+Tensor Tensor::on(Device device) const {
+  if (!defined() || device == device_) return *this;
+  Tensor result(shape_, dtype_, device);
+  if (on_cpu())
+    result.copy_from({raw(), bytes()});
+  else
+    device_memory().copy_out(raw(), {result.raw(), bytes()});
   return result;
 }
 
@@ -66,11 +89,16 @@ Tensor Tensor::to(DType dtype) const {
 
 void Tensor::copy_from(std::span<const std::byte> source) {
   require(source.size() == bytes(), "copying ", source.size(), " bytes into a tensor of ", bytes());
-  if (!source.empty()) std::memcpy(raw(), source.data(), source.size());
+  if (source.empty()) return;
+  if (on_cpu())
+    std::memcpy(raw(), source.data(), source.size());
+  else
+    device_memory().copy_in(source, raw());
 }
 
 void Tensor::check_type(DType wanted) const {
   require(defined() && dtype_ == wanted, "a tensor of type ", name_of(dtype_), " read as ", name_of(wanted));
+  require(on_cpu(), "the host reads a tensor of shape ", shape_, " that lies on another device; on() copies it");
 }
 
 }  // namespace apotnet

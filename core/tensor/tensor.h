@@ -21,7 +21,7 @@ class Tensor {
   Tensor(const Shape& shape, DType dtype, Device device = {});
 
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
-  static Tensor full(const Shape& shape, DType dtype, double value);
+  static Tensor full(const Shape& shape, DType dtype, double value, Device device = {});
   template <typename T>
   static Tensor from(const Shape& shape, const std::vector<T>& values) {
     Tensor result(shape, dtype_of<T>());
@@ -38,7 +38,9 @@ class Tensor {
   int64_t elements() const { return elements_; }
   size_t bytes() const { return static_cast<size_t>(elements_) * size_of(dtype_); }
 
-  /// The elements of a CPU tensor; Error(internal) when T is not its element type.
+  bool on_cpu() const { return device_.type == DeviceType::cpu; }
+
+  /// The elements of a CPU tensor; Error(internal) when T is not its element type or they lie on another device.
   template <typename T>
   std::span<T> data() {
     check_type(dtype_of<T>());
@@ -49,11 +51,17 @@ class Tensor {
     check_type(dtype_of<T>());
     return {reinterpret_cast<const T*>(raw()), static_cast<size_t>(elements_)};
   }
+  /// Their address, on whatever device.
   std::byte* raw() { return buffer_ ? buffer_->data() : nullptr; }
   const std::byte* raw() const { return buffer_ ? buffer_->data() : nullptr; }
 
   /// The one element of a one-element tensor as a double.
   double item() const;
+  /// Room for another tensor of this type on this device; elements are undefined.
+  Tensor like(const Shape& shape) const { return Tensor(shape, dtype_, device_); }
+  /// The same elements on `device`: a copy, or this very tensor where it is there already. The one way between devices
+  /// besides copy_from().
+  Tensor on(Device device) const;
   /// A tensor of its own with the same elements.
   Tensor clone() const;
   /// Whether no other handle shares the elements, so that they may be changed in place unseen.

@@ -1,9 +1,16 @@
 // Takes the place of the CUDA back end in a build without it.
 #include "core/base/error.h"
+#include "core/kernels/accelerator.h"
 #include "core/kernels/kernels.h"
 
 namespace apotnet {
+namespace {
 
-const Kernels& cuda_kernels() { fail(ErrorCategory::unavailable, "this build has no CUDA; use --device cpu"); }
+[[noreturn]] void fail_not_built() { fail(ErrorCategory::unavailable, "this build has no CUDA; use --device cpu"); }
+
+}  // namespace
+
+const Kernels& cuda_kernels() { fail_not_built(); }
+Accelerator& cuda_device() { fail_not_built(); }
 
 }  // namespace apotnet

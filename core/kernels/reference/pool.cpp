@@ -71,7 +71,7 @@ void ReferencePool::max_pool(const Tensor& x, const PoolGeometry& geometry, Tens
   });
 }
 
-void ReferencePool::max_pool_backward(const Tensor& gy, const Tensor& position, Tensor& gx) const {
+void ReferencePool::max_pool_backward(const Tensor& gy, const Tensor& position, const PoolGeometry&, Tensor& gx) const {
   dispatch_float(gy.dtype(), [&](auto zero) {
     using Float = decltype(zero);
     const auto gys = gy.data<Float>();

@@ -86,7 +86,7 @@ class ReferencePool : public PoolKernels {
   void average_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y) const override;
   void average_pool_backward(const Tensor& gy, const PoolGeometry& geometry, Tensor& gx) const override;
   void max_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y, Tensor& position) const override;
-  void max_pool_backward(const Tensor& gy, const Tensor& position, Tensor& gx) const override;
+  void max_pool_backward(const Tensor& gy, const Tensor& position, const PoolGeometry& geometry, Tensor& gx) const override;
 };
 
 class ReferenceLinear : public LinearKernels {

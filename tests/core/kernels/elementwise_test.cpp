@@ -78,7 +78,7 @@ TEST_CASE("kernels: pooling, linear and loss equal the reference up to rounding"
     kernels.pool->average_pool(x, geometry, average);
     kernels.pool->average_pool_backward(gy, geometry, average_gx);
     kernels.pool->max_pool(x, geometry, maximum, position);
-    kernels.pool->max_pool_backward(gy, position, maximum_gx);
+    kernels.pool->max_pool_backward(gy, position, geometry, maximum_gx);
     kernels.linear->linear(in, w, b, logits);
     kernels.linear->linear_backward(g, in, w, gin, gw, gb);
     kernels.loss->cross_entropy(logits, labels, 0.1, loss, probabilities);
