@@ -1,0 +1,287 @@
+#include "tests/emulation/block.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/emulation/fiber.h"
+
+namespace emulation {
+
+Position position;
+
+namespace {
+
+constexpr size_t kSharedLimit = size_t{48} << 10;
+constexpr uint32_t kWarp = 32;
+
+std::mt19937_64& random_source() {
+  // The tests are run with several.
+  static std::mt19937_64 source([] {
+    const char* const number = std::getenv("EMULATION_SEED");
+    return number ? std::strtoull(number, nullptr, 10) : 1;
+  }());
+  return source;
+}
+
+template <typename Range>
+void shuffle(Range& range) {
+  for (size_t i = range.size(); i > 1; --i) std::swap(range[i - 1], range[random_below(i)]);
+}
+
+std::string describe(const Location& location) {
+  const std::string path = location.file_name();
+  return path.substr(path.find_last_of('/') + 1) + ":" + std::to_string(location.line());
+}
+
+enum class Wait { nothing, barrier, warp, ended };
+
+struct Thread {
+  Fiber* fiber = nullptr;
+  Position place;
+  Wait wait = Wait::nothing;
+  Location location;
+  uint32_t mask = 0;  // of the exchange it waits in
+};
+
+struct Warp {
+  uint32_t arrived = 0;
+  Location location;
+  std::array<uint64_t, kWarp> offered{}, results{};
+};
+
+struct SharedArray {
+  const void* place;
+  size_t bytes;
+  std::unique_ptr<std::byte[]> data;  // on the heap, so that the address sanitizer sees an index outside it
+  std::byte* lent = nullptr;          // or a part of Block::own_shared
+
+  std::byte* memory() { return lent ? lent : data.get(); }
+};
+
+// A block in the middle of its run.
+struct Block {
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  std::vector<SharedArray> shared;
+  size_t shared_bytes = 0;
+  std::byte* own_shared = nullptr;  // thread sanitizer: memory that no other block of the launch has
+  size_t waiting_at_barrier = 0, ended = 0;
+  std::vector<size_t> ready;
+  Thread* now = nullptr;
+  size_t now_number = 0;
+  std::string fault;
+};
+
+Block* block = nullptr;
+
+// Ends the run from inside a thread; the scheduler never comes back to it.
+[[noreturn]] void fail_thread(const std::string& what, const Location& location) {
+  const uint3 t = position.thread, b = position.block;
+  block->fault = what + " at " + describe(location) + ", thread " + std::to_string(t.x) + " of block " +
+                 std::to_string(b.x) + (b.y > 0 ? "," + std::to_string(b.y) : "");
+  Fiber::pause();
+  std::abort();
+}
+
+// Fibers live as long as the process: each one is a stack.
+std::vector<std::unique_ptr<Fiber>>& all_fibers() {
+  static std::vector<std::unique_ptr<Fiber>> fibers;
+  return fibers;
+}
+
+Fiber* fiber_number(size_t i) {
+  auto& fibers = all_fibers();
+  while (fibers.size() <= i) fibers.push_back(std::make_unique<Fiber>());
+  return fibers[i].get();
+}
+
+// Nobody can go on: the barrier opens, or somebody waits for nothing.
+void open_barrier(Block& b) {
+  const auto at_warp =
+      std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::warp; });
+  if (at_warp != b.threads.end())
+    throw Fault("a shuffle or warp barrier at " + describe(at_warp->location) +
+                " waits for lanes that never come (mask " + std::to_string(at_warp->mask) + ")");
+  const auto first =
+      std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::barrier; });
+  if (b.ended > 0)
+    throw Fault("a barrier at " + describe(first->location) + " that " + std::to_string(b.ended) +
+                " threads of the block never reach");
+  for (const Thread& thread : b.threads)
+    if (thread.location.line() != first->location.line() || thread.location.column() != first->location.column())
+      throw Fault("threads of one block wait at different barriers, " + describe(first->location) + " and " +
+                  describe(thread.location));
+  b.waiting_at_barrier = 0;
+  for (size_t i = 0; i < b.threads.size(); ++i) {
+    b.threads[i].wait = Wait::nothing;
+    b.ready.push_back(i);
+  }
+}
+
+void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vector<Fiber*>& free_fibers) {
+  std::vector<size_t> order;
+  order.swap(b.ready);
+  shuffle(order);
+  for (const size_t i : order) {
+    Thread& thread = b.threads[i];
+    if (!thread.fiber) {
+      // A fiber whose thread has ended takes the next one; to the thread sanitizer they would then be one thread.
+      if (kThreadSanitizer) {
+        thread.fiber = fiber_number(i);
+      } else {
+        thread.fiber = free_fibers.back();
+        free_fibers.pop_back();
+      }
+      thread.fiber->start(kernel);
+    }
+    position = thread.place;
+    b.now = &thread;
+    b.now_number = i;
+    const bool ended = thread.fiber->resume();
+    if (!b.fault.empty()) throw Fault(b.fault);
+    if (ended) {
+      thread.wait = Wait::ended;
+      ++b.ended;
+      if (!kThreadSanitizer) free_fibers.push_back(thread.fiber);
+    }
+  }
+}
+
+void run_block(Block& b, const std::function<void()>& kernel) {
+  std::vector<Fiber*> free_fibers;
+  if (!kThreadSanitizer)
+    for (size_t i = 0; i < b.threads.size(); ++i) free_fibers.push_back(fiber_number(i));
+  while (b.ended < b.threads.size()) {
+    if (b.ready.empty()) open_barrier(b);
+    run_ready_threads(b, kernel, free_fibers);
+  }
+}
+
+void reset(Block& b, dim3 grid, dim3 size, uint3 place) {
+  const size_t count = size_t{size.x} * size.y * size.z;
+  b.threads.assign(count, {});
+  b.warps.assign((count + kWarp - 1) / kWarp, {});
+  b.ended = b.waiting_at_barrier = 0;
+  b.ready.resize(count);
+  std::iota(b.ready.begin(), b.ready.end(), size_t{0});
+  for (size_t i = 0; i < count; ++i) {
+    const auto n = static_cast<uint32_t>(i);
+    b.threads[i].place = {{n % size.x, n / size.x % size.y, n / (size.x * size.y)}, place, size, grid};
+  }
+  if (kThreadSanitizer) {
+    b.shared.clear();
+    b.shared_bytes = 0;
+  }
+  for (SharedArray& array : b.shared) std::memset(array.memory(), 0xFF, array.bytes);
+}
+
+}  // namespace
+
+void seed(uint64_t value) { random_source().seed(value); }
+
+uint64_t random_below(uint64_t bound) { return random_source()() % bound; }
+
+void run_grid(dim3 grid, dim3 size, const std::function<void()>& kernel) {
+  const Unseen unseen;
+  Block own;
+  Block* const former = std::exchange(block, &own);
+  std::vector<uint32_t> order(size_t{grid.x} * grid.y * grid.z);
+  std::iota(order.begin(), order.end(), 0u);
+  shuffle(order);
+  static char start_of_grid, end_of_grid;
+  // Two blocks in the same shared memory would look like a race: nothing orders them.
+  std::vector<std::byte> shared(kThreadSanitizer ? order.size() * kSharedLimit : 0, std::byte{0xFF});
+  release(&start_of_grid);
+  const std::function<void()> ordered = [&] {
+    acquire(&start_of_grid);
+    kernel();
+    release(&end_of_grid);
+  };
+  try {
+    for (const uint32_t n : order) {
+      own.own_shared = kThreadSanitizer ? shared.data() + size_t{n} * kSharedLimit : nullptr;
+      reset(own, grid, size, {n % grid.x, n / grid.x % grid.y, n / (grid.x * grid.y)});
+      run_block(own, kThreadSanitizer ? ordered : kernel);
+    }
+  } catch (...) {
+    block = former;
+    throw;
+  }
+  acquire(&end_of_grid);
+  block = former;
+}
+
+void block_barrier(const Location& location) {
+  const Unseen unseen;
+  Block& b = *block;
+  Thread& thread = *b.now;
+  thread.wait = Wait::barrier;
+  thread.location = location;
+  ++b.waiting_at_barrier;
+  release(&b);
+  Fiber::pause();
+  acquire(&b);
+}
+
+int lane() { return static_cast<int>(block->now_number % kWarp); }
+
+uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool orders_memory, const Location& location) {
+  const Unseen unseen;
+  Block& b = *block;
+  Thread& thread = *b.now;
+  const size_t number = b.now_number, first = number / kWarp * kWarp;
+  const auto own = static_cast<uint32_t>(number % kWarp);
+  Warp& warp = b.warps[number / kWarp];
+  if ((mask >> own & 1) == 0) fail_thread("a shuffle by a lane outside its own mask", location);
+  if (source_lane < 0 || source_lane >= static_cast<int>(kWarp) || (mask >> source_lane & 1) == 0)
+    fail_thread("a shuffle from a lane outside the mask", location);
+  if ((warp.arrived & mask) != 0 && warp.location.line() != location.line())
+    fail_thread("lanes of one warp meet in different shuffles", location);
+  warp.arrived |= uint32_t{1} << own;
+  warp.offered[own] = bits;
+  warp.location = location;
+  if (orders_memory) release(&warp);
+  if ((warp.arrived & mask) == mask) {
+    warp.arrived &= ~mask;
+    for (uint32_t i = 0; i < kWarp; ++i)
+      if (mask >> i & 1) {
+        warp.results[i] = warp.offered[i];
+        if (i == own) continue;
+        b.threads[first + i].wait = Wait::nothing;
+        b.ready.push_back(first + i);
+      }
+  } else {
+    thread.wait = Wait::warp;
+    thread.location = location;
+    thread.mask = mask;
+    Fiber::pause();
+  }
+  if (orders_memory) acquire(&warp);
+  return warp.results[static_cast<size_t>(source_lane)];
+}
+
+void* shared_bytes(const void* place, size_t bytes, const Location& location) {
+  const Unseen unseen;
+  Block& b = *block;
+  for (SharedArray& array : b.shared)
+    if (array.place == place) return array.memory();
+  const size_t begin = (b.shared_bytes + 15) / 16 * 16;
+  b.shared_bytes = begin + bytes;
+  if (b.shared_bytes > kSharedLimit) fail_thread("more than 48 KiB of shared memory", location);
+  SharedArray array{place, bytes, nullptr, b.own_shared ? b.own_shared + begin : nullptr};
+  if (!array.lent) {
+    array.data = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    std::memset(array.data.get(), 0xFF, bytes);
+  }
+  b.shared.push_back(std::move(array));
+  return b.shared.back().memory();
+}
+
+}  // namespace emulation

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <vector_types.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <source_location>
+#include <stdexcept>
+
+namespace emulation {
+
+/// What a kernel did that a device would not forgive: where, and what.
+class Fault : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Where the running thread stands in its launch.
+struct Position {
+  uint3 thread{}, block{};
+  dim3 block_size, grid_size;
+};
+extern Position position;
+
+/// Begins the pseudo-random orders of blocks, threads and streams anew.
+void seed(uint64_t value);
+uint64_t random_below(uint64_t bound);
+
+/// Runs every thread of every block: blocks one after another, the threads of a block as fibers, both in random order.
+/// Throws Fault where the kernel breaks a rule.
+void run_grid(dim3 grid, dim3 block, const std::function<void()>& kernel);
+
+using Location = std::source_location;
+
+/// All threads of the block wait here for each other. A Fault when one of them waits elsewhere or has ended.
+void block_barrier(const Location& location);
+
+/// The lanes of `mask` wait here for each other; returns what lane `source(lane)` handed in, as PTX's shfl does.
+/// A Fault when the calling lane is not in the mask, a lane of the mask never comes, or a source is not in the mask.
+uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool orders_memory, const Location& location);
+int lane();
+
+/// `count` elements of shared memory of the running block, the same for all that name the same place; NaN patterns at
+/// first. A Fault beyond 48 KiB for the block.
+void* shared_bytes(const void* place, size_t bytes, const Location& location);
+
+template <typename T>
+T* shared(const void* place, size_t count, const Location& location = Location::current()) {
+  return static_cast<T*>(shared_bytes(place, count * sizeof(T), location));
+}
+
+/// A shuffle of any type up to 8 bytes.
+template <typename T>
+T exchange(uint32_t mask, T value, int source_lane, const Location& location) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = warp_exchange(mask, bits, source_lane, false, location);
+  T result;
+  std::memcpy(&result, &bits, sizeof(T));
+  return result;
+}
+
+}  // namespace emulation
