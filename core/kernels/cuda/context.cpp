@@ -1,0 +1,73 @@
+#include "core/kernels/cuda/context.h"
+
+#include "core/base/error.h"
+#include "core/kernels/cuda/kernels.h"
+
+namespace apotnet::cuda {
+namespace {
+
+// The name of the device that everything runs on.
+std::string choose_device() {
+  int count = 0;  // stays as it is where there is no driver
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    int driver = 0;
+    const bool found = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
+    cudaGetLastError();
+    fail(ErrorCategory::unavailable, "no CUDA device (",
+         !found                                       ? "driver not found"
+         : error == cudaErrorInsufficientDriver       ? "the driver is too old for CUDA 13"
+                                                      : "the driver finds none",
+         "); use --device cpu");
+  }
+  check(cudaSetDevice(0), "choosing the CUDA device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "asking for the CUDA device");
+  return properties.name;
+}
+
+}  // namespace
+
+Context& Context::get() {
+  static Context* context = new Context;  // outlives static tensors
+  return *context;
+}
+
+Context::Context() : device_name_(choose_device()) {
+  use_device_memory(this);
+  for (Tensor* word : {&ticket_, &trouble_}) {
+    *word = Tensor({1}, DType::s32, kCuda);
+    check(cudaMemsetAsync(word->raw(), 0, word->bytes(), stream_.get()), "clearing device memory");
+  }
+}
+
+DeviceBlock Context::allocate(size_t bytes) {
+  DeviceBlock block = pool_->allocate(bytes);
+  if (fill_fresh_memory_ && bytes > 0)
+    check(cudaMemsetAsync(block.data, 0xFF, bytes, stream_.get()), "filling device memory");
+  return block;
+}
+
+void Context::copy_in(std::span<const std::byte> from, std::byte* to) {
+  record({"copy in", 0, from.size()});
+  check(cudaMemcpyAsync(to, from.data(), from.size(), cudaMemcpyHostToDevice, stream_.get()), "copying to the device");
+}
+
+void Context::copy_out(const std::byte* from, std::span<std::byte> to) {
+  if (to.empty()) return;
+  record({"copy out", to.size(), 0});
+  check(cudaMemcpyAsync(to.data(), from, to.size(), cudaMemcpyDeviceToHost, stream_.get()), "copying to the host");
+  stream_.synchronize();
+}
+
+void Context::copy(const std::byte* from, std::byte* to, size_t bytes) {
+  if (bytes == 0) return;
+  record({"copy", bytes, bytes});
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_.get()), "copying on the device");
+}
+
+void Context::fill(std::byte* to, uint64_t pattern, size_t width, size_t count) {
+  if (count > 0) launch_fill(to, pattern, width, count);
+}
+
+}  // namespace apotnet::cuda

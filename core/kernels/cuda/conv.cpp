@@ -1,0 +1,103 @@
+#include <map>
+#include <string>
+
+#include "core/kernels/cuda/kernels.h"
+
+namespace apotnet::cuda {
+namespace {
+
+// Codes of magnitude up to 256 are bf16 numbers, and sums of their products below this are exact in float32.
+constexpr int64_t kExactSums = int64_t{1} << 24;
+
+const ConvolutionPlan& plan_for(const ConvolutionDescription& description) {
+  static auto* plans = new std::map<std::string, ConvolutionPlan>;  // the library outlives static objects
+  const std::string key = description.text();
+  auto plan = plans->find(key);
+  if (plan == plans->end()) plan = plans->emplace(key, ConvolutionPlan(description)).first;
+  return plan->second;
+}
+
+void run(ConvolutionOperation operation, Arithmetic arithmetic, const Conv2dGeometry& geometry, const Shape& x,
+         const Shape& w, const Tensor& first, const Tensor& second, Tensor& out) {
+  const ConvolutionPlan& plan =
+      plan_for(describe_convolution(operation, arithmetic, x, w, geometry, DType::f32));
+  Context& context = Context::get();
+  context.record({operation == ConvolutionOperation::forward          ? "convolution"
+                  : operation == ConvolutionOperation::input_gradient ? "convolution input gradient"
+                                                                      : "convolution weight gradient",
+                  first.bytes() + second.bytes(), out.bytes()});
+  Scratch<std::byte> workspace(plan.workspace());
+  plan.run(context.stream().get(), first.raw(), second.raw(), output<float>(out), workspace.data());
+}
+
+Tensor widened(const Quantized& q, DType dtype) {
+  if (!q.exact()) return q.codes;
+  Tensor numbers(q.shape(), dtype, kCuda);
+  launch_widen(q.codes, numbers);
+  return numbers;
+}
+
+bool sums_fit(const Quantized& x, const Quantized& w) {
+  const int64_t terms = w.shape()[1] * w.shape()[2] * w.shape()[3];
+  return x.levels->k() * w.levels->k() * terms < kExactSums;
+}
+
+// The sums of products of codes; true where y has yet to be scaled by the steps.
+bool sums_of_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) {
+  const bool exact = x.exact() && w.exact();
+  if (exact && !sums_fit(x, w)) {
+    launch_integer_convolution(x, w, geometry, y);
+    return false;
+  }
+  const auto [arithmetic, dtype] = exact ? std::pair{Arithmetic::bf16, DType::bf16}  //
+                                         : std::pair{Arithmetic::f32, DType::f32};
+  run(ConvolutionOperation::forward, arithmetic, geometry, x.shape(), w.shape(), widened(x, dtype), widened(w, dtype),
+      y);
+  return true;
+}
+
+}  // namespace
+
+void CudaConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  run(ConvolutionOperation::forward, Context::get().gradient_arithmetic(), geometry, x.shape(), w.shape(), x, w, y);
+}
+
+void CudaConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
+                                     Tensor& gx) const {
+  run(ConvolutionOperation::input_gradient, Context::get().gradient_arithmetic(), geometry, gx.shape(), w.shape(), gy,
+      w, gx);
+}
+
+void CudaConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
+                                      Tensor& gw) const {
+  run(ConvolutionOperation::weight_gradient, Context::get().gradient_arithmetic(), geometry, x.shape(), gw.shape(), gy,
+      x, gw);
+}
+
+void CudaConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const {
+  if (sums_of_codes(x, w, geometry, y)) launch_scale_by(x.step, w.step, y);
+}
+
+void CudaConv::conv2d_codes_statistics(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry,
+                                       Tensor& y, Tensor& mean, Tensor& variance) const {
+  if (sums_of_codes(x, w, geometry, y))
+    launch_scale_statistics(x.step, w.step, y, mean, variance);
+  else
+    CudaNorm().batch_statistics(y, mean, variance);
+}
+
+void CudaConv::conv2d_codes_backward_input(const Tensor& gy, const Quantized& w, const Conv2dGeometry& geometry,
+                                           Tensor& gx) const {
+  Tensor values(w.shape(), DType::f32, kCuda);
+  CudaQuantize().dequantize(w, values);
+  conv2d_backward_input(gy, values, geometry, gx);
+}
+
+void CudaConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
+                                            Tensor& gw) const {
+  // The step comes last: codes pass tf32 unrounded, values would not.
+  conv2d_backward_weight(gy, widened(x, DType::f32), geometry, gw);
+  launch_scale_by(x.step, {}, gw);
+}
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,79 @@
+#pragma once
+
+// What kernel files need. nvcc compiles them for the device; g++ compiles the same files against the emulation of the
+// kernel language (tests/emulation), which is found through the include path of that target alone. Rules: launch() in
+// place of <<<>>>, SHARED_ARRAY in place of __shared__, blocks of a whole number of warps.
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#define SHARED_ARRAY(type, name, count) __shared__ type name[count]
+#else
+#include <emulated_device.h>
+#endif
+
+#include <algorithm>
+
+#include "core/kernels/cuda/context.h"
+
+namespace apotnet::cuda {
+
+/// Threads of a block, in every kernel of this folder.
+inline constexpr int kThreads = 256;
+
+/// Launches on the context's stream, `grid` blocks of kThreads.
+template <typename... Parameters, typename... Arguments>
+void launch(const Node& node, void (*kernel)(Parameters...), dim3 grid, Arguments&&... arguments) {
+  Context& context = Context::get();
+  context.record(node);
+#ifdef __CUDACC__
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(kThreads);
+  config.stream = context.stream().get();
+  check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), node.name.data());
+#else
+  check(emulation::launch(std::string(node.name), kernel, grid, dim3(kThreads), context.stream().get(),
+                          std::forward<Arguments>(arguments)...),
+        node.name.data());
+#endif
+}
+
+/// N elements that travel together: 16 bytes of floats are one load.
+template <typename T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T values[N];
+  __device__ T& operator[](int i) { return values[i]; }
+  __device__ const T& operator[](int i) const { return values[i]; }
+};
+
+/// Reads N elements from place + i, where i is a multiple of N.
+template <int N, typename T>
+__device__ Pack<T, N> load(const T* place, int64_t i) {
+  return *reinterpret_cast<const Pack<T, N>*>(place + i);
+}
+template <int N, typename T>
+__device__ void store(T* place, int64_t i, const Pack<T, N>& pack) {
+  *reinterpret_cast<Pack<T, N>*>(place + i) = pack;
+}
+
+/// Calls f with the number of elements per thread: 4 where `multiple` allows it, else 1.
+template <typename F>
+void with_pack(int64_t multiple, F&& f) {
+  if (multiple % 4 == 0)
+    f(std::integral_constant<int, 4>{});
+  else
+    f(std::integral_constant<int, 1>{});
+}
+
+/// Blocks for `count` threads, at most so many that each still has several rounds of work.
+inline unsigned blocks_for(int64_t count) {
+  return static_cast<unsigned>(std::clamp<int64_t>((count + kThreads - 1) / kThreads, 1, 4096));
+}
+
+/// Every index of [0, count) for one thread of the grid each, in rounds.
+template <typename F>
+__device__ void for_each_index(int64_t count, F&& f) {
+  const int64_t round = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += round) f(i);
+}
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,67 @@
+#pragma once
+
+#include "core/kernels/cuda/launch.h"
+#include "core/quant/projection.h"
+#include "core/quant/quantized.h"
+
+namespace apotnet::cuda {
+
+/// A level set as a kernel's argument.
+struct Levels {
+  int64_t k;
+  int32_t count;
+  bool ties_to_lower;
+  int32_t codes[256];
+
+  explicit Levels(const LevelSet& levels)
+      : k(levels.k()),
+        count(static_cast<int32_t>(levels.codes().size())),
+        ties_to_lower(levels.ties_to_lower()),
+        codes{} {
+    require(levels.codes().size() <= 256 && k <= INT32_MAX, "a level set too large for the device");
+    for (size_t i = 0; i < levels.codes().size(); ++i) codes[i] = static_cast<int32_t>(levels.codes()[i]);
+  }
+
+  /// LevelSet::code_of_half_step.
+  __device__ int32_t code_of_half_step(int64_t m) const {
+    int below = 0, above = count - 1;
+    while (below < above) {
+      const int middle = (below + above + 1) / 2;
+      if (m >= int64_t{codes[middle - 1]} + codes[middle])
+        below = middle;
+      else
+        above = middle - 1;
+    }
+    return codes[below];
+  }
+};
+
+/// Codes of 8 bits: K is at most 255, so a table of the 2K + 1 half steps fits shared memory.
+inline constexpr int kTableSize = 512;
+
+/// All threads of the block fill `table`; a barrier must follow.
+__device__ inline void fill_table(const Levels& levels, uint8_t* table) {
+  for (int m = static_cast<int>(threadIdx.x); m <= 2 * static_cast<int>(levels.k); m += kThreads)
+    table[m] = static_cast<uint8_t>(levels.code_of_half_step(m));
+}
+
+/// The level of z in [0, 1] as a code (F2), by the table for 8-bit codes, else by search; a NaN takes level 0.
+template <typename Code>
+__device__ Code project(float z, const Levels& levels, const uint8_t* table) {
+  if constexpr (sizeof(Code) == 1)
+    return static_cast<Code>(table[half_steps(z, static_cast<int32_t>(levels.k), levels.ties_to_lower)]);
+  else
+    return static_cast<Code>(levels.code_of_half_step(half_steps(z, levels.k, levels.ties_to_lower)));
+}
+
+/// clamp(x / alpha, 0, 1) as std::clamp has it: a NaN stays one.
+__device__ inline float clamped(float z, float least) { return z < least ? least : z > 1 ? 1.0f : z; }
+
+/// step = alpha / K by one thread of the grid, and the guard: an alpha that is not positive and finite is trouble.
+__device__ inline void store_step(const float* alpha, const Levels& levels, float* step, int* trouble) {
+  if (blockIdx.x != 0 || threadIdx.x != 0) return;
+  step[0] = alpha[0] / static_cast<float>(levels.k);
+  if (!(alpha[0] > 0) || isinf(alpha[0])) *trouble = 1;
+}
+
+}  // namespace apotnet::cuda

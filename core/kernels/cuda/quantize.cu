@@ -1,0 +1,210 @@
+#include "core/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/levels.h"
+#include "core/kernels/cuda/total_sums.h"
+
+namespace apotnet::cuda {
+namespace {
+
+// Codes of x (F5 where signed, F7 where not).
+template <int N, typename Code, bool kSigned>
+__global__ void __launch_bounds__(kThreads) quantize_kernel(int64_t packs, const float* x, const float* alpha,
+                                                            Code* codes, float* step, int* trouble, Levels levels) {
+  SHARED_ARRAY(uint8_t, table, kTableSize);
+  if constexpr (sizeof(Code) == 1) fill_table(levels, table);
+  store_step(alpha, levels, step, trouble);
+  __syncthreads();
+  const float a = alpha[0];
+  for_each_index(packs, [&](int64_t i) {
+    const Pack<float, N> xs = load<N>(x, i * N);
+    Pack<Code, N> result;
+    for (int j = 0; j < N; ++j) {
+      const float z = clamped(xs[j] / a, kSigned ? -1.0f : 0.0f);
+      const Code code = project<Code>(kSigned ? fabsf(z) : z, levels, table);
+      result[j] = kSigned && z < 0 ? static_cast<Code>(0 - code) : code;
+    }
+    store(codes, i * N, result);
+  });
+}
+
+template <typename Code, bool kSigned>
+void quantize(const char* name, const Tensor& x, const Tensor& alpha, Quantized& out) {
+  const int64_t count = x.elements();
+  with_pack(count, [&](auto pack) {
+    constexpr int N = decltype(pack)::value;
+    launch({name, x.bytes(), out.codes.bytes()}, quantize_kernel<N, Code, kSigned>,
+           std::min(blocks_for(count / N), 1024u), count / N, input<float>(x), input<float>(alpha),
+           output<Code>(out.codes), output<float>(out.step), Context::get().trouble(), Levels(*out.levels));
+  });
+}
+
+struct FinishAlpha {
+  float* galpha;
+  __device__ void operator()(const Wide& sum, const Wide&) const { galpha[0] = sum.high; }
+};
+
+// F6.
+template <int N, typename Code>
+struct SignedGradient {
+  const float *g, *w_hat, *alpha;
+  const Code* codes;
+  float k;
+  bool clips;
+  float* gw;
+
+  __device__ void operator()(int64_t i, ChannelSums& sums) const {
+    const Pack<float, N> gs = load<N>(g, i), ws = load<N>(w_hat, i);
+    const Pack<Code, N> cs = load<N>(codes, i);
+    const float a = alpha[0];
+    Pack<float, N> result;
+    for (int j = 0; j < N; ++j) {
+      const float z = ws[j] / a;
+      const bool outside = fabsf(z) > 1;
+      result[j] = clips && outside ? 0.0f : gs[j];
+      sums.a.add_product(gs[j], outside ? (z > 0 ? 1.0f : -1.0f) : static_cast<float>(cs[j]) / k - z);
+    }
+    store(gw, i, result);
+  }
+};
+
+// F8.
+template <int N, typename Code>
+struct UnsignedGradient {
+  const float *g, *x, *alpha;
+  const Code* codes;
+  float k;
+  bool clips_below, adds;
+  float* gx;
+
+  __device__ void operator()(int64_t i, ChannelSums& sums) const {
+    const Pack<float, N> gs = load<N>(g, i), xs = load<N>(x, i);
+    const Pack<Code, N> cs = load<N>(codes, i);
+    const float a = alpha[0];
+    Pack<float, N> result{};
+    if (adds) result = load<N>(gx, i);
+    for (int j = 0; j < N; ++j) {
+      const float z = xs[j] / a;
+      const bool above = z > 1, below = clips_below && z < 0;
+      const float kept = above || below ? 0.0f : gs[j];
+      result[j] = adds ? result[j] + kept : kept;
+      sums.a.add_product(gs[j], above ? 1.0f : below ? 0.0f : static_cast<float>(cs[j]) / k - z);
+    }
+    store(gx, i, result);
+  }
+};
+
+template <typename Code>
+void signed_gradient(const Tensor& g, const Tensor& w_hat, const Tensor& alpha, const Quantized& out, bool clips,
+                     Tensor& gw, Tensor& galpha) {
+  with_pack(g.elements(), [&](auto pack) {
+    constexpr int N = decltype(pack)::value;
+    launch_total<N>(
+        {"quantize weight gradient", 2 * g.bytes() + out.codes.bytes(), gw.bytes()}, g.elements(),
+        SignedGradient<N, Code>{input<float>(g), input<float>(w_hat), input<float>(alpha), input<Code>(out.codes),
+                                static_cast<float>(out.levels->k()), clips, output<float>(gw)},
+        FinishAlpha{output<float>(galpha)});
+  });
+}
+
+template <typename Code>
+void unsigned_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out, bool clips_below,
+                       bool adds, Tensor& gx, Tensor& galpha) {
+  with_pack(g.elements(), [&](auto pack) {
+    constexpr int N = decltype(pack)::value;
+    const size_t reads = (adds ? 3 : 2) * g.bytes() + out.codes.bytes();
+    launch_total<N>(
+        {"quantize gradient", reads, gx.bytes()}, g.elements(),
+        UnsignedGradient<N, Code>{input<float>(g), input<float>(x), input<float>(alpha), input<Code>(out.codes),
+                                  static_cast<float>(out.levels->k()), clips_below, adds, output<float>(gx)},
+        FinishAlpha{output<float>(galpha)});
+  });
+}
+
+template <typename Code>
+__global__ void __launch_bounds__(kThreads)
+    dequantize_kernel(int64_t count, const Code* codes, const float* step, float* values) {
+  for_each_index(count, [&](int64_t i) { values[i] = static_cast<float>(codes[i]) * step[0]; });
+}
+
+// One block: the first and last layers are small.
+__global__ void __launch_bounds__(kThreads)
+    largest_kernel(int64_t count, const float* w, bool of_magnitudes, float* largest, int* trouble) {
+  SHARED_ARRAY(float, found, kThreads);
+  const auto value = [&](int64_t i) { return of_magnitudes ? fabsf(w[i]) : w[i]; };
+  float own = value(0);
+  for_each_index(count, [&](int64_t i) { own = own < value(i) ? value(i) : own; });
+  found[threadIdx.x] = own;
+  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half && found[threadIdx.x] < found[threadIdx.x + half])
+      found[threadIdx.x] = found[threadIdx.x + half];
+  }
+  if (threadIdx.x != 0) return;
+  largest[0] = found[0];
+  if (found[0] == 0 || !isfinite(found[0])) *trouble = 1;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    round_kernel(int64_t count, const float* w, const float* largest, bool rounds, float* out) {
+  const float m = largest[0];
+  for_each_index(count, [&](int64_t i) { out[i] = rounds ? rintf(w[i] / m * 127) / 127 * m : w[i]; });
+}
+
+}  // namespace
+
+void CudaQuantize::quantize_weight(const Tensor& w_hat, const Tensor& alpha, Quantized& out) const {
+  if (out.exact())
+    quantize<int8_t, true>("quantize weight", w_hat, alpha, out);
+  else
+    quantize<float, true>("quantize weight", w_hat, alpha, out);
+}
+
+void CudaQuantize::quantize_weight_backward(const Tensor& g, const Tensor& w_hat, const Tensor& alpha,
+                                            const Quantized& out, QuantizerVariant variant, Tensor& gw,
+                                            Tensor& galpha) const {
+  const bool clips = variant == QuantizerVariant::imagenet && out.levels->method() != LevelMethod::ternary;
+  if (out.exact())
+    signed_gradient<int8_t>(g, w_hat, alpha, out, clips, gw, galpha);
+  else
+    signed_gradient<float>(g, w_hat, alpha, out, clips, gw, galpha);
+}
+
+void CudaQuantize::quantize_activation(const Tensor& x, const Tensor& alpha, Quantized& out) const {
+  if (out.exact())
+    quantize<uint8_t, false>("quantize", x, alpha, out);
+  else
+    quantize<float, false>("quantize", x, alpha, out);
+}
+
+void CudaQuantize::quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha,
+                                                const Quantized& out, QuantizerVariant variant, bool adds, Tensor& gx,
+                                                Tensor& galpha) const {
+  const bool clips_below = variant == QuantizerVariant::imagenet;
+  if (out.exact())
+    unsigned_gradient<uint8_t>(g, x, alpha, out, clips_below, adds, gx, galpha);
+  else
+    unsigned_gradient<float>(g, x, alpha, out, clips_below, adds, gx, galpha);
+}
+
+void CudaQuantize::dequantize(const Quantized& q, Tensor& values) const {
+  const auto run = [&]<typename Code>(Code) {
+    launch({"dequantize", q.codes.bytes(), values.bytes()}, dequantize_kernel<Code>, blocks_for(values.elements()),
+           values.elements(), input<Code>(q.codes), input<float>(q.step), output<float>(values));
+  };
+  switch (q.codes.dtype()) {
+    case DType::u8:
+      return run(uint8_t{});
+    case DType::s8:
+      return run(int8_t{});
+    default:
+      return run(float{});
+  }
+}
+
+void CudaQuantize::round_to_8bit(const Tensor& w, FirstLastRule rule, Tensor& out, Tensor& largest) const {
+  launch({"largest weight", w.bytes(), 4}, largest_kernel, 1, w.elements(), input<float>(w),
+         rule != FirstLastRule::apot_compat, output<float>(largest), Context::get().trouble());
+  launch({"round to 8 bit", w.bytes(), out.bytes()}, round_kernel, blocks_for(w.elements()), w.elements(),
+         input<float>(w), input<float>(largest), rule != FirstLastRule::none, output<float>(out));
+}
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,96 @@
+#include "core/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/total_sums.h"
+
+namespace apotnet::cuda {
+namespace {
+
+// Sums of a and of the products a b.
+template <int N>
+struct ProductTerm {
+  const float *a, *b;
+  __device__ void operator()(int64_t i, ChannelSums& sums) const {
+    const Pack<float, N> as = load<N>(a, i), bs = load<N>(b, i);
+    for (int j = 0; j < N; ++j) {
+      sums.a.add(as[j]);
+      sums.b.add_product(as[j], bs[j]);
+    }
+  }
+};
+
+struct FinishMoments {
+  Wide count;
+  float *mean, *std;
+  int* trouble;
+  __device__ void operator()(const Wide& sum, const Wide& squares) const {
+    const Wide m = sum / count, variance = (squares - m * sum) / (count - Wide{1, 0});
+    mean[0] = m.high;
+    std[0] = variance.high < 0 ? 0.0f : square_root(variance).high;
+    if (!(std[0] > 0) || isinf(std[0])) *trouble = 1;
+  }
+};
+
+struct FinishSlopes {
+  Wide count;
+  Wide* slopes;  // mean of g, slope by w_hat
+  __device__ void operator()(const Wide& sum_g, const Wide& sum_gw) const {
+    slopes[0] = sum_g / count;
+    slopes[1] = sum_gw / (count - Wide{1, 0});
+  }
+};
+
+template <int N>
+__global__ void __launch_bounds__(kThreads)
+    standardise_kernel(int64_t packs, const float* w, const float* mean, const float* std, float* w_hat) {
+  const float m = mean[0], s = std[0];
+  for_each_index(packs, [&](int64_t i) {
+    Pack<float, N> values = load<N>(w, i * N);
+    for (int j = 0; j < N; ++j) values[j] = (values[j] - m) / s;
+    store(w_hat, i * N, values);
+  });
+}
+
+// gw = (g - slopes[0] - w_hat * slopes[1]) / std; without slopes g / std.
+template <int N>
+__global__ void __launch_bounds__(kThreads)
+    standardise_gradient_kernel(int64_t packs, const float* g, const float* w_hat, const float* std, const Wide* slopes,
+                                float* gw) {
+  const Wide s{std[0], 0}, mean = slopes ? slopes[0] : Wide{}, slope = slopes ? slopes[1] : Wide{};
+  for_each_index(packs, [&](int64_t i) {
+    Pack<float, N> values = load<N>(g, i * N);
+    const Pack<float, N> ws = load<N>(w_hat, i * N);
+    for (int j = 0; j < N; ++j) values[j] = ((Wide{values[j], 0} - mean - Wide{ws[j], 0} * slope) / s).high;
+    store(gw, i * N, values);
+  });
+}
+
+}  // namespace
+
+void CudaNorm::weight_norm(const Tensor& w, Tensor& w_hat, Tensor& mean, Tensor& std) const {
+  const int64_t count = w.elements();
+  with_pack(count, [&](auto pack) {
+    constexpr int N = decltype(pack)::value;
+    launch_total<N>({"weight moments", w.bytes(), 8}, count, ProductTerm<N>{input<float>(w), input<float>(w)},
+                    FinishMoments{Wide::of(static_cast<double>(count)), output<float>(mean), output<float>(std),
+                                  Context::get().trouble()});
+    launch({"weight norm", w.bytes(), w_hat.bytes()}, standardise_kernel<N>, blocks_for(count / N), count / N,
+           input<float>(w), input<float>(mean), input<float>(std), output<float>(w_hat));
+  });
+}
+
+void CudaNorm::weight_norm_backward(const Tensor& g, const Tensor& w_hat, const Tensor& std, bool constant_statistics,
+                                    Tensor& gw) const {
+  const int64_t count = g.elements();
+  Scratch<Wide> slopes(2);
+  with_pack(count, [&](auto pack) {
+    constexpr int N = decltype(pack)::value;
+    if (!constant_statistics)
+      launch_total<N>({"weight gradient sums", 2 * g.bytes(), 8}, count,
+                      ProductTerm<N>{input<float>(g), input<float>(w_hat)},
+                      FinishSlopes{Wide::of(static_cast<double>(count)), slopes.data()});
+    launch({"weight norm gradient", 2 * g.bytes(), gw.bytes()}, standardise_gradient_kernel<N>, blocks_for(count / N),
+           count / N, input<float>(g), input<float>(w_hat), input<float>(std),
+           constant_statistics ? nullptr : slopes.data(), output<float>(gw));
+  });
+}
+
+}  // namespace apotnet::cuda
