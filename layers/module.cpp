@@ -34,6 +34,15 @@ void Module::for_each_module(const std::function<void(Module&)>& f) {
   for (const Child& child : children_) child.module->for_each_module(f);
 }
 
+void Module::move_to(Device device) {
+  for (const NamedParameter& parameter : parameters()) {
+    parameter.variable->clear_grad();
+    parameter.variable->mutable_value() = parameter.variable->value().on(device);
+  }
+  for (const NamedBuffer& buffer : buffers())
+    if (is_floating(buffer.tensor->dtype())) *buffer.tensor = buffer.tensor->on(device);
+}
+
 void Module::set_training(bool training) {
   for_each_module([training](Module& module) { module.training_ = training; });
 }

@@ -41,6 +41,10 @@ class Module {
   /// Calls f for this module and every module below it, parents first.
   void for_each_module(const std::function<void(Module&)>& f);
 
+  /// Parameters and float buffers go to `device`: before an optimizer or anything else holds one of them. Counters stay
+  /// with the host.
+  void move_to(Device device);
+
   /// Training mode uses and updates batch statistics; evaluation mode the running ones. Starts in training mode.
   void set_training(bool training);
   bool training() const { return training_; }

@@ -50,7 +50,8 @@ const NamedTensor* find_in(const TensorFile& file, const std::string& name) {
 
 std::vector<NamedTensor> state_of(Module& module) {
   std::vector<NamedTensor> state;
-  for (const Entry& entry : entries_of(module)) state.push_back({entry.name, weight_to_pytorch(entry.tensor->clone())});
+  for (const Entry& entry : entries_of(module))
+    state.push_back({entry.name, weight_to_pytorch(entry.tensor->on(Device{}).clone())});
   return state;
 }
 

@@ -1,5 +1,7 @@
 #include "optim/sgd.h"
 
+#include <algorithm>
+
 #include "core/kernels/call.h"
 
 namespace apotnet {
@@ -13,15 +15,33 @@ Sgd::Sgd(std::vector<ParameterGroup> groups, double momentum) : groups_(std::mov
 }
 
 void Sgd::step(double rate_factor) {
+  set_rate_factor(rate_factor);
+  update();
+}
+
+void Sgd::set_rate_factor(double rate_factor) {
+  if (state_.empty()) return;
+  Tensor rates({static_cast<int64_t>(groups_.size())}, state_[0].momentum.dtype());
+  dispatch_float(rates.dtype(), [&](auto zero) {
+    std::ranges::transform(groups_, rates.data<decltype(zero)>().begin(), [&](const ParameterGroup& group) {
+      return static_cast<decltype(zero)>(group.learning_rate * rate_factor);
+    });
+  });
+  if (!rates_.defined()) rates_ = state_[0].momentum.like(rates.shape());
+  rates_.copy_from({rates.raw(), rates.bytes()});
+}
+
+void Sgd::update() {
+  std::vector<SgdItem> items;
   size_t i = 0;
-  for (ParameterGroup& group : groups_)
-    for (NamedVariable& parameter : group.parameters) {
-      Tensor& momentum = state_[i++].momentum;
-      if (!parameter.variable.grad().defined()) continue;
-      const SgdSettings settings{group.learning_rate * rate_factor, momentum_, group.weight_decay};
-      call("sgd", &UpdateKernels::sgd, parameter.variable.grad(), settings, parameter.variable.mutable_value(),
-           momentum);
+  for (size_t group = 0; group < groups_.size(); ++group)
+    for (NamedVariable& parameter : groups_[group].parameters) {
+      const Tensor& momentum = state_[i++].momentum;
+      if (parameter.variable.grad().defined())
+        items.push_back({parameter.variable.grad(), parameter.variable.mutable_value(), momentum, momentum_,
+                         groups_[group].weight_decay, static_cast<int64_t>(group)});
     }
+  if (!items.empty()) call("sgd_all", &UpdateKernels::sgd_all, items, rates_);
 }
 
 void Sgd::clear_gradients() {

@@ -14,6 +14,9 @@ class Sgd {
 
   /// One step of every parameter that has a gradient, each group's learning rate times `rate_factor`.
   void step(double rate_factor);
+  /// The two halves of a step: the rates, which a recorded step takes from their tensor, and the update by them.
+  void set_rate_factor(double rate_factor);
+  void update();
   void clear_gradients();
 
   /// Momentum of each parameter, zeros at first. The tensors are the live ones: a checkpoint reads and writes them.
@@ -26,6 +29,7 @@ class Sgd {
  private:
   std::vector<ParameterGroup> groups_;
   double momentum_;
+  Tensor rates_;  // of each group, where the parameters lie
   std::vector<State> state_;  // in the order of groups and parameters
 };
 

@@ -11,8 +11,8 @@ class RepeatedWork {
  public:
   virtual ~RepeatedWork() = default;
 
-  /// The first call runs `work`; the second records what it puts on the device; from then on the device repeats that as
-  /// a whole, `work` itself is not called, and the host is free at once. Tensors that `work` reads or leaves behind
+  /// The first two calls run `work`, the third records what it puts on the device; from then on the device repeats that
+  /// as a whole, `work` itself is not called, and the host is free at once. Tensors that `work` reads or leaves behind
   /// keep their places, so new input is copied into the tensors of the first calls.
   virtual void run(const std::function<void()>& work) = 0;
   /// Kernels and copies of one repetition; 0 before it is recorded.

@@ -51,6 +51,7 @@ void compare_outputs(std::string_view kernel, const Tensor& fast, const Tensor& 
 
 inline bool is_double(const Tensor& tensor) { return tensor.dtype() == DType::f64; }
 inline bool is_double(const Quantized& q) { return q.step.dtype() == DType::f64; }
+inline bool is_double(const std::vector<SgdItem>& items) { return !items.empty() && is_double(items[0].parameter); }
 template <typename Other>
 bool is_double(const Other&) {
   return false;
@@ -59,6 +60,7 @@ bool is_double(const Other&) {
 inline bool on_device(const Tensor& tensor) { return tensor.defined() && !tensor.on_cpu(); }
 inline bool on_device(const Quantized& q) { return on_device(q.codes); }
 inline bool on_device(const BatchNormTerms& norm) { return on_device(norm.mean); }
+inline bool on_device(const std::vector<SgdItem>& items) { return !items.empty() && on_device(items[0].parameter); }
 template <typename Other>
 bool on_device(const Other&) {
   return false;
@@ -75,6 +77,12 @@ inline BatchNormTerms twin(const BatchNormTerms& norm) {
   return {on_host(norm.mean), on_host(norm.variance), on_host(norm.gamma),
           on_host(norm.beta), norm.epsilon,           norm.constant_statistics};
 }
+inline std::vector<SgdItem> twin(const std::vector<SgdItem>& items) {
+  std::vector<SgdItem> twins = items;
+  for (SgdItem& item : twins)
+    for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) *tensor = twin(*tensor);
+  return twins;
+}
 template <typename Input>
 const Input& twin(const Input& input) {
   return input;
@@ -86,6 +94,12 @@ inline void compare(std::string_view kernel, Tensor& fast, const Tensor& plain) 
 inline void compare(std::string_view kernel, Quantized& fast, const Quantized& plain) {
   compare(kernel, fast.codes, plain.codes);
   compare(kernel, fast.step, plain.step);
+}
+inline void compare(std::string_view kernel, const std::vector<SgdItem>& fast, const std::vector<SgdItem>& plain) {
+  for (size_t i = 0; i < fast.size(); ++i) {
+    compare_outputs(kernel, on_host(fast[i].parameter), plain[i].parameter);
+    compare_outputs(kernel, on_host(fast[i].velocity), plain[i].velocity);
+  }
 }
 template <typename Input>
 void compare(std::string_view, const Input&, const Input&) {}

@@ -21,7 +21,8 @@ class PoolKernels {
   virtual void average_pool_backward(const Tensor& gy, const PoolGeometry& geometry, Tensor& gx) const = 0;
   /// `position` s32 [N, OH, OW, C]: where in the image (row * W + column) the first maximum of each window stood.
   virtual void max_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y, Tensor& position) const = 0;
-  virtual void max_pool_backward(const Tensor& gy, const Tensor& position, const PoolGeometry& geometry, Tensor& gx) const = 0;
+  virtual void max_pool_backward(const Tensor& gy, const Tensor& position, const PoolGeometry& geometry,
+                                 Tensor& gx) const = 0;
 };
 
 }  // namespace apotnet

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "core/tensor/tensor.h"
 
 namespace apotnet {
@@ -10,6 +12,14 @@ struct SgdSettings {
   double weight_decay = 0;
 };
 
+/// One parameter of an optimizer that has several groups of them; its tensors are handles, changed in place.
+struct SgdItem {
+  Tensor gradient, parameter, velocity;
+  double momentum = 0.9;
+  double weight_decay = 0;
+  int64_t group = 0;
+};
+
 /// Optimizer steps.
 class UpdateKernels {
  public:
@@ -18,6 +28,9 @@ class UpdateKernels {
   /// velocity = momentum * velocity + (gradient + weight_decay * parameter); parameter -= learning_rate * velocity
   /// (F14).
   virtual void sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter, Tensor& velocity) const = 0;
+  /// sgd() of every item with the learning rate rates[item.group]. The rates [groups] are of the parameters' type and
+  /// lie where they do, so that a recorded step takes new ones.
+  virtual void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const = 0;
 };
 
 }  // namespace apotnet

@@ -104,13 +104,11 @@ Fiber* fiber_number(size_t i) {
 
 // Nobody can go on: the barrier opens, or somebody waits for nothing.
 void open_barrier(Block& b) {
-  const auto at_warp =
-      std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::warp; });
+  const auto at_warp = std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::warp; });
   if (at_warp != b.threads.end())
     throw Fault("a shuffle or warp barrier at " + describe(at_warp->location) +
                 " waits for lanes that never come (mask " + std::to_string(at_warp->mask) + ")");
-  const auto first =
-      std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::barrier; });
+  const auto first = std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::barrier; });
   if (b.ended > 0)
     throw Fault("a barrier at " + describe(first->location) + " that " + std::to_string(b.ended) +
                 " threads of the block never reach");

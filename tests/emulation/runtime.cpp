@@ -167,8 +167,8 @@ namespace emulation {
 
 cudaError_t enqueue_kernel(const std::string& name, dim3 grid, dim3 block, size_t argument_bytes, cudaStream_t stream,
                            std::function<void()> kernel) {
-  const bool grid_fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= 0x7FFFFFFF && grid.y <= 65535 &&
-                         grid.z <= 65535;
+  const bool grid_fits =
+      grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= 0x7FFFFFFF && grid.y <= 65535 && grid.z <= 65535;
   const bool block_fits = block.x > 0 && block.y > 0 && block.z > 0 && block.x <= 1024 && block.y <= 1024 &&
                           block.z <= 64 && size_t{block.x} * block.y * block.z <= 1024;
   if (!grid_fits || !block_fits) return answer(cudaErrorInvalidConfiguration);
@@ -284,7 +284,7 @@ const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(erro
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t error = forbid_in_capture()) return error;
   // Exactly as large as asked: the address sanitizer sees the first byte beyond.
-  auto* place = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{256}));
+  auto* place = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{256}));
   std::memset(place, 0xFF, bytes);  // NaN to floats, no code to integers
   ASAN_POISON_MEMORY_REGION(place, bytes);
   runtime().device[place] = bytes;
@@ -301,12 +301,12 @@ cudaError_t cudaFree(void* pointer) {
   if (block == runtime().device.end()) return answer(cudaErrorInvalidValue);
   ASAN_UNPOISON_MEMORY_REGION(place, block->second);
   runtime().device.erase(block);
-  ::operator delete(place, std::align_val_t{256});
+  ::operator delete (place, std::align_val_t{256});
   return error;
 }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
   if (const cudaError_t error = forbid_in_capture()) return error;
-  auto* place = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{256}));
+  auto* place = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{256}));
   runtime().pinned[place] = bytes;
   *pointer = place;
   return cudaSuccess;
@@ -314,7 +314,7 @@ cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
 cudaError_t cudaFreeHost(void* pointer) {
   if (!pointer) return cudaSuccess;
   if (runtime().pinned.erase(static_cast<std::byte*>(pointer)) == 0) return answer(cudaErrorInvalidValue);
-  ::operator delete(pointer, std::align_val_t{256});
+  ::operator delete (pointer, std::align_val_t{256});
   return cudaSuccess;
 }
 
@@ -331,8 +331,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (pageable && to_device) {  // read at once
     const auto* begin = static_cast<const std::byte*>(from);
     std::vector<std::byte> staged(begin, begin + bytes);
-    return enqueue(stream, {Item::Kind::work, name,
-                            [to, staged = std::move(staged)] { std::memcpy(to, staged.data(), staged.size()); }, nullptr, 0});
+    return enqueue(stream,
+                   {Item::Kind::work, name,
+                    [to, staged = std::move(staged)] { std::memcpy(to, staged.data(), staged.size()); }, nullptr, 0});
   }
   const cudaError_t error =
       enqueue(stream, {Item::Kind::work, name, [=] { std::memcpy(to, from, bytes); }, nullptr, 0});
@@ -387,8 +388,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const auto known = event_of(event);
-  return !known ? answer(cudaErrorInvalidResourceHandle)
-                : known->completed >= known->recorded ? cudaSuccess : cudaErrorNotReady;
+  return !known                                ? answer(cudaErrorInvalidResourceHandle)
+         : known->completed >= known->recorded ? cudaSuccess
+                                               : cudaErrorNotReady;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (const cudaError_t error = forbid_in_capture()) return error;
@@ -408,7 +410,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = !stream->captured       ? cudaStreamCaptureStatusNone
+  *status = !stream->captured        ? cudaStreamCaptureStatusNone
             : stream->capture_broken ? cudaStreamCaptureStatusInvalidated
                                      : cudaStreamCaptureStatusActive;
   return cudaSuccess;

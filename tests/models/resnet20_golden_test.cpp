@@ -1,43 +1,16 @@
 // The authors' 3-bit ResNet-20 against what the authors' code computed with it (docs of the numbers, section 6).
-#include <fstream>
-
 #include "core/kernels/call.h"
 #include "core/ops/cross_entropy.h"
 #include "layers/state.h"
 #include "models/registry.h"
 #include "tests/support/backends.h"
+#include "tests/support/cifar_records.h"
 #include "tests/support/golden.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
 
 namespace {
-
-struct Batch {
-  Tensor images;  // [N, 32, 32, 3], normalised
-  Tensor labels;
-};
-
-// The first `count` records of a CIFAR-10 file: a label and 3 planes of 32 x 32 bytes each.
-Batch first_records(const std::filesystem::path& path, int64_t count) {
-  constexpr float kMean[] = {0.491f, 0.482f, 0.447f}, kStd[] = {0.247f, 0.243f, 0.262f};
-  constexpr size_t kPixels = 1024, kRecord = 1 + 3 * kPixels;
-  std::vector<char> bytes(static_cast<size_t>(count) * kRecord);
-  std::ifstream file(path, std::ios::binary);
-  REQUIRE(file.read(bytes.data(), static_cast<std::streamsize>(bytes.size())));
-  Batch batch{Tensor({count, 32, 32, 3}, DType::f32), Tensor({count}, DType::s32)};
-  for (size_t n = 0; n < static_cast<size_t>(count); ++n) {
-    batch.labels.data<int32_t>()[n] = bytes[n * kRecord];
-    for (size_t pixel = 0; pixel < kPixels; ++pixel)
-      for (size_t c = 0; c < 3; ++c) {
-        const auto value = static_cast<uint8_t>(bytes[n * kRecord + 1 + c * kPixels + pixel]);
-        batch.images.data<float>()[(n * kPixels + pixel) * 3 + c] =
-            (static_cast<float>(value) / 255.0f - kMean[c]) / kStd[c];
-      }
-  }
-  check_data(batch.images);
-  return batch;
-}
 
 std::unique_ptr<Model> authors_model(const std::filesystem::path& checkpoint) {
   ModelSettings settings;
@@ -97,7 +70,7 @@ TEST_CASE("golden: logits of 256 test images in evaluation mode") {
   SKIP_WITHOUT(expected);
   SKIP_WITHOUT(images);
   const Golden golden(expected);
-  const Batch batch = first_records(images, 256);
+  const CifarRecords batch = first_records(images, 256);
   CHECK(doubles(batch.labels) == doubles(golden["labels"]));
   const auto model = authors_model(checkpoint);
   model->set_training(false);
@@ -125,7 +98,7 @@ TEST_CASE("golden: one training step on 32 test images: loss, every gradient, ba
   SKIP_WITHOUT(expected);
   SKIP_WITHOUT(images);
   const Golden golden(expected);
-  const Batch batch = first_records(images, 32);
+  const CifarRecords batch = first_records(images, 32);
   for (const Backend backend : {Backend::cpu, Backend::reference}) {
     const BackendScope scope(backend);
     const auto model = authors_model(checkpoint);

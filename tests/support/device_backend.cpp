@@ -223,6 +223,18 @@ class Update : public UpdateKernels {
   void sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter, Tensor& velocity) const override {
     through(&UpdateKernels::sgd, gradient, settings, parameter, velocity);
   }
+  void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override {
+    use_plain_arithmetic();
+    std::vector<SgdItem> there = items;
+    for (SgdItem& item : there)
+      for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) *tensor = moved(*tensor);
+    cuda_kernels().update->sgd_all(there, moved(rates));
+    for (size_t i = 0; i < items.size(); ++i) {
+      SgdItem item = items[i];
+      bring_back(item.parameter, there[i].parameter);
+      bring_back(item.velocity, there[i].velocity);
+    }
+  }
 };
 
 }  // namespace

@@ -24,10 +24,11 @@ class GraphWork : public RepeatedWork {
  public:
   void run(const std::function<void()>& work) override {
     const Stream& stream = Context::get().stream();
-    if (runs_ < 2) {
-      // The first run takes all memory from the device, so that the recorded one finds it in the pool.
+    if (runs_ < 3) {
+      // The first runs take all memory from the device, so that the recorded one finds it in the pool: the second one
+      // meets what the first left behind, as the recorded one will.
       const PoolScope scope(pool_);
-      if (runs_ == 0)
+      if (runs_ < 2)
         work();
       else
         graph_ = Graph::capture(stream, work);

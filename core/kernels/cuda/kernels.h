@@ -105,6 +105,7 @@ class CudaLoss : public LossKernels {
 class CudaUpdate : public UpdateKernels {
  public:
   void sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter, Tensor& velocity) const override;
+  void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override;
 };
 
 /// `count` elements of `width` bytes, each the low bytes of `pattern`.

@@ -86,7 +86,8 @@ class ReferencePool : public PoolKernels {
   void average_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y) const override;
   void average_pool_backward(const Tensor& gy, const PoolGeometry& geometry, Tensor& gx) const override;
   void max_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y, Tensor& position) const override;
-  void max_pool_backward(const Tensor& gy, const Tensor& position, const PoolGeometry& geometry, Tensor& gx) const override;
+  void max_pool_backward(const Tensor& gy, const Tensor& position, const PoolGeometry& geometry,
+                         Tensor& gx) const override;
 };
 
 class ReferenceLinear : public LinearKernels {
@@ -107,6 +108,7 @@ class ReferenceLoss : public LossKernels {
 class ReferenceUpdate : public UpdateKernels {
  public:
   void sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter, Tensor& velocity) const override;
+  void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override;
 };
 
 }  // namespace apotnet

@@ -17,4 +17,13 @@ void ReferenceUpdate::sgd(const Tensor& gradient, const SgdSettings& settings, T
   });
 }
 
+void ReferenceUpdate::sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const {
+  dispatch_float(rates.dtype(), [&](auto zero) {
+    for (SgdItem item : items) {
+      const double rate = rates.data<decltype(zero)>()[static_cast<size_t>(item.group)];
+      sgd(item.gradient, {rate, item.momentum, item.weight_decay}, item.parameter, item.velocity);
+    }
+  });
+}
+
 }  // namespace apotnet
