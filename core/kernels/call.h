@@ -18,6 +18,8 @@ enum class Backend { reference, cpu, checked };
 
 void select_backend(Backend backend);
 Backend selected_backend();
+/// What Backend::cpu stands for, the CPU's kernels at first: a test of a back end puts its own in their place.
+void use_fast_kernels(const Kernels& kernels);
 
 /// Selects a back end for a scope.
 class BackendScope {

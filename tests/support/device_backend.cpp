@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/kernels/accelerator.h"
+#include "core/kernels/call.h"
 #include "core/kernels/cuda/context.h"
 
 namespace apotnet::test {
@@ -236,6 +237,12 @@ class Update : public UpdateKernels {
     }
   }
 };
+
+// Operations of a program that holds this file compute on the device as well.
+[[maybe_unused]] const bool kInPlace = [] {
+  use_fast_kernels(device_kernels_on_copies());
+  return true;
+}();
 
 }  // namespace
 

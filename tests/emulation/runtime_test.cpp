@@ -1,0 +1,97 @@
+// Memory, order and recorded work of the CUDA back end, in emulation.
+#include "tests/emulation/runtime.h"
+#include "core/base/error.h"
+#include "core/kernels/accelerator.h"
+#include "core/kernels/call.h"
+#include "core/kernels/cuda/context.h"
+#include "tests/support/backends.h"
+
+using namespace apotnet;
+using namespace apotnet::test;
+using cuda::kCuda;
+
+namespace {
+
+Tensor on_device(const std::vector<float>& values) {
+  cuda_device();
+  return Tensor::from<float>({static_cast<int64_t>(values.size())}, values).on(kCuda);
+}
+
+}  // namespace
+
+TEST_CASE("cuda: tensors go to the device and back, and only so") {
+  const Tensor there = on_device({1, 2, 3});
+  CHECK(doubles(there.on({})) == std::vector<double>{1, 2, 3});
+  CHECK(doubles(there.clone().on({})) == std::vector<double>{1, 2, 3});
+  CHECK_THROWS_WITH_AS(there.data<float>(), doctest::Contains("lies on another device"), Error);
+  CHECK_THROWS_AS(there.item(), Error);
+  Tensor filled = Tensor::full({5}, DType::s32, -7, kCuda), bytes = Tensor::full({3}, DType::u8, 9, kCuda);
+  CHECK(doubles(filled.on({})) == std::vector<double>(5, -7));
+  CHECK(doubles(bytes.on({})) == std::vector<double>(3, 9));
+  CHECK(doubles(Tensor::zeros({4}, DType::f64, kCuda).on({})) == std::vector<double>(4, 0));
+  const std::vector<int32_t> numbers{1, 2, 3, 4, 5};
+  filled.copy_from(std::as_bytes(std::span(numbers)));
+  CHECK(doubles(filled.on({})) == std::vector<double>{1, 2, 3, 4, 5});
+}
+
+TEST_CASE("cuda: kernels run where their tensors lie, and a mixture is an error") {
+  const Tensor x = on_device({-1, 2, -3});
+  Tensor y = x.like(x.shape()), host({3}, DType::f32);
+  call("relu", &ElementwiseKernels::relu, x, y);
+  CHECK(doubles(y.on({})) == std::vector<double>{0, 2, 0});
+  CHECK_THROWS_WITH_AS(call("relu", &ElementwiseKernels::relu, x, host), doctest::Contains("of the host"), Error);
+}
+
+TEST_CASE("cuda: freed memory is handed out again for the same size") {
+  on_device({1, 2, 3, 4, 5, 6, 7});
+  const size_t before = emulation::allocation_count();
+  for (int i = 0; i < 3; ++i) on_device({1, 2, 3, 4, 5, 6, 7});
+  CHECK(emulation::allocation_count() == before);
+}
+
+TEST_CASE("cuda: unusable alphas, equal weights and unknown labels raise the flag that the host looks at later") {
+  cuda_device().take_trouble();
+  const LevelSet& levels = LevelSet::for_weights(LevelMethod::apot, 4);
+  const Tensor w = on_device({0.5f, -0.25f, 1, 2}), same = on_device({1, 1, 1, 1});
+  Quantized q = Quantized::like(w, levels, true);
+  Tensor w_hat = w.like(w.shape()), mean = w.like({}), std = w.like({});
+  const auto quantize = [&](double alpha) {
+    cuda_kernels().quantize->quantize_weight(w, Tensor::full({}, DType::f32, alpha, kCuda), q);
+    return cuda_device().take_trouble();
+  };
+  CHECK_FALSE(quantize(1.5));
+  for (const double alpha : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), 1e300}) CHECK(quantize(alpha));
+  CHECK_FALSE(cuda_device().take_trouble());
+  cuda_kernels().norm->weight_norm(w, w_hat, mean, std);
+  CHECK_FALSE(cuda_device().take_trouble());
+  cuda_kernels().norm->weight_norm(same, w_hat, mean, std);
+  CHECK(cuda_device().take_trouble());
+
+  Tensor logits = w.reshaped({2, 2}), loss = w.like({}), probabilities = w.like({2, 2});
+  const auto cross_entropy = [&](int32_t label) {
+    const Tensor labels = Tensor::from<int32_t>({2}, {1, label}).on(kCuda);
+    cuda_kernels().loss->cross_entropy(logits, labels, 0, loss, probabilities);
+    return cuda_device().take_trouble();
+  };
+  CHECK_FALSE(cross_entropy(0));
+  CHECK(cross_entropy(2));
+  CHECK(cross_entropy(-1));
+}
+
+TEST_CASE("cuda: work that fails while it is recorded leaves the stream usable") {
+  Tensor x = on_device({1, 2, 3});
+  const auto work = cuda_device().repeat();
+  const auto body = [&](bool fails) {
+    return [&x, fails] {
+      call("accumulate", &ElementwiseKernels::accumulate, x, x);
+      if (fails) x.on({});
+    };
+  };
+  work->run(body(true));
+  work->run(body(true));
+  CHECK_THROWS_AS(work->run(body(true)), Error);
+  work->run(body(false));
+  work->run(body(false));
+  CHECK(doubles(x.on({})) == std::vector<double>{16, 32, 48});
+  CHECK(work->nodes() == 1);
+}
