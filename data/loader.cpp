@@ -97,12 +97,25 @@ Batch Loader::make(int64_t epoch, int64_t number, const std::vector<int64_t>& or
   const int height = dataset_->height(), width = dataset_->width(), channels = dataset_->channels();
   const int64_t first = number * options_.batch;
   const int64_t count = std::min(options_.batch, dataset_->size() - first);
-  Batch batch{Tensor({count, height, width, channels}, DType::f32), Tensor({count}, DType::s32), epoch, number, first};
+  Batch batch;
+  batch.labels = Tensor({count}, DType::s32);
+  batch.epoch = epoch, batch.number = number, batch.first = first;
+  const auto samples = std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+  if (options_.placements_only) {
+    batch.placements = Tensor({count, 4}, DType::s32);
+    int32_t* to = batch.placements.data<int32_t>().data();
+    for (size_t i = 0; i < samples.size(); ++i, to += 4) {
+      const Placement place = draw_placement(options_.augmentation, options_.seed, epoch, samples[i]);
+      to[0] = static_cast<int32_t>(samples[i]), to[1] = place.top, to[2] = place.left, to[3] = place.mirror;
+      batch.labels.data<int32_t>()[i] = dataset_->label(samples[i]);
+    }
+    return batch;
+  }
+  batch.images = Tensor({count, height, width, channels}, DType::f32);
   const std::span<float> images = batch.images.data<float>();
   const std::span<int32_t> labels = batch.labels.data<int32_t>();
   const size_t image_size = static_cast<size_t>(dataset_->image_bytes());
   std::vector<uint8_t> copied;
-  const auto samples = std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
   for (size_t i = 0; i < samples.size(); ++i) {
     const int64_t sample = samples[i];
     if (i + 1 < samples.size()) prefetch(dataset_->view(samples[i + 1]));

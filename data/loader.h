@@ -20,6 +20,7 @@ namespace apotnet {
 struct Batch {
   Tensor images;       ///< [N, H, W, C] f32, normalised
   Tensor labels;       ///< [N] s32
+  Tensor placements;   ///< where images are made elsewhere: s32 [N, 4] of sample, top, left, mirrored
   int64_t epoch = 0;   ///< from 0
   int64_t number = 0;  ///< of the batch in its epoch, from 0
   int64_t first = 0;   ///< place of its first image in the epoch's order: number * batch size
@@ -29,9 +30,10 @@ struct LoaderOptions {
   int64_t batch = 128;  ///< images per batch; an epoch's last batch has what is left
   bool shuffle = false;
   Augmentation augmentation{};
-  uint64_t seed = 0;  ///< of shuffle and augmentation
-  int workers = 1;    ///< threads that prepare batches; 0: next() does it itself
-  int prefetch = 4;   ///< batches that may be ready before they are asked for
+  uint64_t seed = 0;             ///< of shuffle and augmentation
+  int workers = 1;               ///< threads that prepare batches; 0: next() does it itself
+  int prefetch = 4;              ///< batches that may be ready before they are asked for
+  bool placements_only = false;  ///< the images are made on a device: batches tell how
 };
 
 /// A point of a training: `batch` batches of epoch `epoch` are done.

@@ -63,6 +63,7 @@ inline bool on_device(const Tensor& tensor) { return tensor.defined() && !tensor
 inline bool on_device(const Quantized& q) { return on_device(q.codes); }
 inline bool on_device(const BatchNormTerms& norm) { return on_device(norm.mean); }
 inline bool on_device(const std::vector<SgdItem>& items) { return !items.empty() && on_device(items[0].parameter); }
+inline bool on_device(const ResidentImages& data) { return on_device(data.images); }
 template <typename Other>
 bool on_device(const Other&) {
   return false;
@@ -78,6 +79,9 @@ inline Quantized twin(const Quantized& input) { return {on_host(input.codes), on
 inline BatchNormTerms twin(const BatchNormTerms& norm) {
   return {on_host(norm.mean), on_host(norm.variance), on_host(norm.gamma),
           on_host(norm.beta), norm.epsilon,           norm.constant_statistics};
+}
+inline ResidentImages twin(const ResidentImages& data) {
+  return {on_host(data.images), on_host(data.labels), on_host(data.tables), data.pad};
 }
 inline std::vector<SgdItem> twin(const std::vector<SgdItem>& items) {
   std::vector<SgdItem> twins = items;

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "core/kernels/batch.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/fused.h"
@@ -27,6 +28,7 @@ struct Kernels {
   const LinearKernels* linear;
   const LossKernels* loss;
   const UpdateKernels* update;
+  const BatchKernels* batch;
 
   template <typename Family>
   const Family& family() const {
@@ -39,6 +41,7 @@ struct Kernels {
     if constexpr (std::is_same_v<Family, LinearKernels>) return *linear;
     if constexpr (std::is_same_v<Family, LossKernels>) return *loss;
     if constexpr (std::is_same_v<Family, UpdateKernels>) return *update;
+    if constexpr (std::is_same_v<Family, BatchKernels>) return *batch;
   }
 };
 

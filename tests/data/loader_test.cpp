@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "data/registry.h"
 #include "data/sampler.h"
 #include "tests/data/support.h"
 
@@ -133,4 +134,30 @@ TEST_CASE("a loader refuses an empty data set and an empty batch") {
   check_error([] { Loader(random_dataset(0), {}); }, ErrorCategory::configuration, {"no images"});
   check_error([] { Loader(random_dataset(5), {.batch = 0}); }, ErrorCategory::configuration, {"batch size 0"});
   check_error([] { Loader(random_dataset(5), {}, {0, 2}); }, ErrorCategory::internal, {"batch 2 of 1"});
+}
+
+TEST_CASE("loader: placements tell a device how to make the very batches") {
+  const auto dataset = open_dataset("shapes10", "", Split::train, {5, 20, 10});
+  LoaderOptions options{.batch = 6, .shuffle = true, .augmentation = {.pad = 3, .flip = true}, .seed = 5, .workers = 0};
+  Loader whole(dataset, options);
+  options.placements_only = true;
+  Loader placed(dataset, options);
+  const Normaliser normalise(dataset->info().mean, dataset->info().std);
+  std::vector<uint8_t> bytes(static_cast<size_t>(dataset->image_bytes()));
+  std::vector<float> made(bytes.size());
+  while (const auto batch = whole.next()) {
+    const auto told = placed.next();
+    REQUIRE(told);
+    CHECK_FALSE(told->images.defined());
+    CHECK(same_bits(told->labels, batch->labels));
+    const auto places = told->placements.data<int32_t>();
+    for (size_t n = 0; 4 * n < places.size(); ++n) {
+      const int32_t* place = &places[4 * n];
+      dataset->read(place[0], bytes);
+      place_and_normalise_plain(bytes, dataset->height(), dataset->width(), 3, {place[1], place[2], place[3] != 0},
+                                normalise, made);
+      CHECK(std::ranges::equal(made, batch->images.data<float>().subspan(n * made.size(), made.size())));
+    }
+  }
+  CHECK_FALSE(placed.next());
 }

@@ -227,3 +227,19 @@ TEST_CASE("cuda: the table of nodes of a training step of ResNet-20, 4 bit, batc
   CHECK(total.nodes <= kMostNodes);
   CHECK(per_image <= kMostMegabytes);
 }
+
+TEST_CASE("cuda: batches made on the device have the bits of the loader's") {
+  Philox random = random_numbers(144);
+  Tensor images({5, 9, 9, 3}, DType::u8), labels = Tensor::from<int32_t>({5}, {3, 1, 4, 1, 5});
+  for (uint8_t& byte : images.data<uint8_t>()) byte = static_cast<uint8_t>(random.below(256));
+  const ResidentImages data{images, labels, random_tensor({3, 256}, DType::f32, random), 2};
+  const Tensor placements = Tensor::from<int32_t>({3, 4}, {4, 0, 3, 1, 0, 4, 4, 0, 2, 2, 2, 1});
+  std::vector<Tensor> out;
+  for (const Kernels* kernels : {&reference_kernels(), &device_kernels_on_copies()}) {
+    Tensor batch({3, 9, 9, 3}, DType::f32), chosen({3}, DType::s32);
+    kernels->batch->gather_batch(data, placements, batch, chosen);
+    CHECK(doubles(chosen) == std::vector<double>{5, 3, 4});
+    out.push_back(batch);
+  }
+  CHECK(same_bits(out[0], out[1]));
+}

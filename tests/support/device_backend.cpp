@@ -18,6 +18,9 @@ BatchNormTerms moved(const BatchNormTerms& norm) {
   return {moved(norm.mean), moved(norm.variance), moved(norm.gamma),
           moved(norm.beta), norm.epsilon,         norm.constant_statistics};
 }
+ResidentImages moved(const ResidentImages& data) {
+  return {moved(data.images), moved(data.labels), moved(data.tables), data.pad};
+}
 template <typename Other>
 Other moved(const Other& other) {
   return other;
@@ -238,6 +241,13 @@ class Update : public UpdateKernels {
   }
 };
 
+class Batch : public BatchKernels {
+ public:
+  void gather_batch(const ResidentImages& data, const Tensor& placements, Tensor& out, Tensor& labels) const override {
+    through(&BatchKernels::gather_batch, data, placements, out, labels);
+  }
+};
+
 // Operations of a program that holds this file compute on the device as well.
 [[maybe_unused]] const bool kInPlace = [] {
   use_fast_kernels(device_kernels_on_copies());
@@ -256,7 +266,9 @@ const Kernels& device_kernels_on_copies() {
   static const Linear linear;
   static const Loss loss;
   static const Update update;
-  static const Kernels kernels{"cuda", &conv, &norm, &quantize, &fused, &elementwise, &pool, &linear, &loss, &update};
+  static const Batch batch;
+  static const Kernels kernels{"cuda", &conv,   &norm, &quantize, &fused, &elementwise,
+                               &pool,  &linear, &loss, &update,   &batch};
   return kernels;
 }
 

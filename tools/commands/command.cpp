@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/kernels/accelerator.h"
 #include "core/kernels/call.h"
 #include "core/kernels/cpu/codes/codes_conv.h"
 
@@ -15,7 +16,7 @@ namespace apotnet {
 void add_compute_options(CLI::App& command, CommandContext& context) {
   command.add_option("--threads", context.options.threads, "Threads to use (default: all of the machine)")
       ->check(CLI::Range(1, 256));
-  command.add_option("--device", context.options.device, "cpu");
+  command.add_option("--device", context.options.device, "cpu, or cuda where a CUDA device is (train, eval)");
   command
       .add_option("--kernels", context.options.kernels,
                   "fast (default), reference (the plain loops), or checked (both, compared at every call)")
@@ -35,10 +36,20 @@ void force_kernel(const std::string& choice) {
 
 }  // namespace
 
+Compute apply_device_options(const GlobalOptions& options) {
+  if (options.device != "cuda") return {apply_compute_options(options), {}};
+  GlobalOptions host = options;
+  host.device = "cpu";
+  cuda_device();
+  return {apply_compute_options(host), {DeviceType::cuda, 0}};
+}
+
 int apply_compute_options(const GlobalOptions& options) {
   if (options.device != "cpu")
     fail(options.device.starts_with("cuda") ? ErrorCategory::unavailable : ErrorCategory::usage, "--device ",
-         options.device, ": this build computes on the CPU only; use --device cpu");
+         options.device, ": ",
+         options.device == "cuda" ? "this command computes on the CPU only" : "no such device; expected cpu or cuda",
+         "; use --device cpu");
   const int threads =
       options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   set_thread_count(threads);

@@ -3,6 +3,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "core/tensor/device.h"
+
 namespace CLI {
 class App;
 }
@@ -40,8 +42,15 @@ void add_doctor(CLI::App& app, CommandContext& context);
 
 /// Adds --threads, --device and --kernels to a command that computes.
 void add_compute_options(CLI::App& command, CommandContext& context);
-/// Applies them; returns the number of threads. Error(unavailable) for a device that is not there.
+/// What a command computes with.
+struct Compute {
+  int threads = 1;
+  Device device;
+};
+/// Applies them to a command that computes on the CPU alone, and returns the number of threads; or to one that can use
+/// a device. Error(unavailable) for a device that is not there.
 int apply_compute_options(const GlobalOptions& options);
+Compute apply_device_options(const GlobalOptions& options);
 
 /// Prints one JSON object as a line on stdout.
 void print_json(const nlohmann::ordered_json& object);

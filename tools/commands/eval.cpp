@@ -37,9 +37,9 @@ std::shared_ptr<const Dataset> open_test_split(const EvalOptions& options, const
 }
 
 void print_evaluation(const EvalOptions& options, const OpenedModel& opened, const Evaluation& found,
-                      const std::string& dataset, int threads, bool json) {
+                      const std::string& dataset, int threads, const GlobalOptions& global) {
   const QuantSettings& quant = opened.settings.quant;
-  if (json) {
+  if (global.json) {
     print_json({{"command", "eval"},
                 {"checkpoint", options.checkpoint},
                 {"model", opened.settings.name},
@@ -49,7 +49,7 @@ void print_evaluation(const EvalOptions& options, const OpenedModel& opened, con
                 {"weight_bits", quant.weight_bits},
                 {"activation_bits", quant.activation_bits},
                 {"engine", options.engine},
-                {"device", "cpu"},
+                {"device", global.device},
                 {"threads", threads},
                 {"top1", found.top1},
                 {"top5", found.top5},
@@ -65,15 +65,18 @@ void print_evaluation(const EvalOptions& options, const OpenedModel& opened, con
 }
 
 void run_eval(const EvalOptions& options, CommandContext& context) {
-  const int threads = apply_compute_options(context.options);
+  // The integer engine has kernels of the CPU alone.
+  const Compute compute = options.engine == "integer" ? Compute{apply_compute_options(context.options), {}}
+                                                      : apply_device_options(context.options);
   const OpenedModel opened = open_model(options.checkpoint, options.bits);
+  if (compute.device != Device{}) opened.model->move_to(compute.device);
   const auto dataset = open_test_split(options, opened);
   const Evaluation found = options.engine == "integer"
                                ? evaluate_integer(*opened.model, opened.settings.classes, dataset)
                                : evaluate(*opened.model, opened.settings.classes, dataset);
   if (!options.logits.empty())
     write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
-  print_evaluation(options, opened, found, dataset->name(), threads, context.options.json);
+  print_evaluation(options, opened, found, dataset->name(), compute.threads, context.options);
   if (options.min_top1 && found.top1 < *options.min_top1)
     fail(ErrorCategory::check_failed, "top-1 of ", fixed(found.top1, 2), " % is below --min-top1 ", *options.min_top1);
 }

@@ -53,7 +53,9 @@ void add_train(CLI::App& app, CommandContext& context) {
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet train configs/resnet20_cifar_4bit.json --data cifar10:DIR --threads 2");
   command->callback([options, &context] {
-    options->threads = apply_compute_options(context.options);
+    const Compute compute = apply_device_options(context.options);
+    options->threads = compute.threads;
+    options->device = compute.device;
     if (options->resume && !options->resume->empty() && !options->out.empty())
       fail(ErrorCategory::usage, "--resume ", *options->resume, " names the run folder; leave --out away");
     options->quiet = context.options.quiet;

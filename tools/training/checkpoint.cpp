@@ -42,7 +42,7 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
   TensorFile file;
   file.tensors = state_of(model);
   for (const Sgd::State& state : optimizer.state())
-    file.tensors.push_back({momentum_name(state), weight_to_pytorch(state.momentum)});
+    file.tensors.push_back({momentum_name(state), weight_to_pytorch(state.momentum.on(Device{}))});
   file.metadata = {{"format_version", kFormatVersion},
                    {"min_reader_version", kFormatVersion},
                    {"writer", text("apotnet ", kVersion)},

@@ -8,6 +8,7 @@
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
 #include "deploy/compile.h"
+#include "tools/training/device_steps.h"
 
 namespace apotnet {
 namespace {
@@ -70,7 +71,10 @@ Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<c
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
   const bool was_training = model.training();
   model.set_training(false);
-  const auto logits_of = [&](const Tensor& images) { return model.forward(Variable(images)).value(); };
+  const Device device = device_of(model);
+  const auto logits_of = [&](const Tensor& images) {
+    return model.forward(Variable(images.on(device))).value().on(Device{});
+  };
   const Evaluation result = evaluate_with(logits_of, classes, dataset, workers);
   model.set_training(was_training);
   return result;

@@ -78,14 +78,15 @@ void require_readable_format(const TensorFile& file, const std::string& path) {
 }
 
 std::string first_unusable(Module& model) {
-  const auto fault = [](const Tensor& tensor) -> std::string {
+  const auto fault = [](const Tensor& wherever) -> std::string {
+    const Tensor tensor = wherever.on(Device{});
     if (tensor.dtype() == DType::f32)
       for (const float value : tensor.data<float>())
         if (!std::isfinite(value)) return text("holds ", value);
     return "";
   };
   for (const auto& parameter : model.parameters()) {
-    const Tensor& value = parameter.variable->value();
+    const Tensor value = parameter.variable->value().on(Device{});
     if (const std::string found = fault(value); !found.empty()) return parameter.name + " " + found;
     if (parameter.role != ParameterRole::ordinary && value.item() <= 0)
       return text(parameter.name, " is ", value.item(), "; a clipping threshold is positive");

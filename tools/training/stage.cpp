@@ -29,11 +29,12 @@ std::vector<ParameterGroup> parameter_groups(Module& model, const RunConfig& run
 
 }  // namespace
 
-Stage make_stage(const RunConfig& run, size_t number, int64_t classes) {
+Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device device) {
   const StageConfig& config = run.stages[number];
   std::unique_ptr<Model> model = make_model(model_settings(run, config, classes));
   Philox random(static_cast<uint64_t>(run.seed), RandomStream::weights);
   model->initialize(random);
+  if (device != Device{}) model->move_to(device);
   const auto groups = parameter_groups(*model, run, config);
   return {.config = config,
           .model = std::move(model),

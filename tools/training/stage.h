@@ -21,7 +21,7 @@ struct Stage {
 };
 
 /// Stage `number` (from 0) of a run at its beginning, with fresh weights.
-Stage make_stage(const RunConfig& run, size_t number, int64_t classes);
+Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device device = {});
 
 /// Takes weights, statistics and alphas of a checkpoint of the same network, whoever wrote it; where it has no alphas
 /// (a float network) they stay fresh. Returns how many stay so. Error: input_missing, damaged_data.

@@ -75,6 +75,8 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
     path = find_resumed(config);
   else
     path = new_run_folder(options_.out, options_.config_path);
+  if (options_.device != Device{})
+    resident_ = make_resident(*train_, loader_options(run_).augmentation.pad, options_.device);
   if (!resumed_ && !options_.init.empty())
     start_from(*make_stage(run_, run_.stages.size() - 1, train_->classes()).model, options_.init);
   // Last: a run that cannot start leaves no folder behind.
@@ -197,7 +199,7 @@ TrainResult Trainer::train_stages() {
 }
 
 Stage Trainer::begin_stage(size_t number, const std::string& from) {
-  Stage stage = make_stage(run_, number, train_->classes());
+  Stage stage = make_stage(run_, number, train_->classes(), options_.device);
   if (!from.empty()) {
     const size_t fresh = start_from(*stage.model, from);
     progress_.line(text("starts from ", from, fresh > 0 ? text("; ", fresh, " alphas start fresh") : ""));
@@ -213,7 +215,7 @@ Stage Trainer::resume_stage() {
   if (number >= run_.stages.size() || run_.stages[number].name != position.stage)
     fail(ErrorCategory::damaged_data, resumed_->path, ": stage ", number, " of the configuration is not ",
          position.stage);
-  Stage stage = make_stage(run_, number, train_->classes());
+  Stage stage = make_stage(run_, number, train_->classes(), options_.device);
   restore(*resumed_, *stage.model, stage.optimizer);
   stage.position = position;
   resumed_.reset();
@@ -225,6 +227,9 @@ void Trainer::train_stage(Stage& stage) {
     if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module); conv && !conv->exact())
       progress_.line(conv->name() + ": codes wider than 8 bits, convolved in float32 instead of integers");
   });
+  if (resident_.images.defined())
+    device_steps_ = std::make_unique<DeviceSteps>(cuda_device(), *stage.model, stage.optimizer, resident_,
+                                                  stage.config.label_smoothing);
   while (stage.position.epoch < stage.config.epochs && !interrupted()) {
     const EpochMetrics metrics = train_epoch(stage);
     // An interrupt leaves the epoch to the resumed run, even behind its last step.
@@ -237,7 +242,8 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
   epoch_start_ = Clock::now();
   epoch_images_ = 0;
-  const LoaderOptions options = loader_options(run_);
+  LoaderOptions options = loader_options(run_);
+  options.placements_only = resident_.images.defined();
   const int64_t steps = (train_->size() - 1) / options.batch + 1;
   if (position.batch > steps)
     fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
@@ -252,6 +258,7 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
       save_inside_epoch(stage);
     report(stage, steps);
   }
+  if (device_steps_) add_device_result(stage, device_steps_->finish());
   const double seconds = seconds_since(epoch_start_), images = static_cast<double>(position.epoch_images);
   return {.stage = position.stage,
           .epoch = position.epoch + 1,
@@ -266,6 +273,14 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
 
 void Trainer::train_step(Stage& stage, const Batch& batch, int64_t steps) {
   TrainingPosition& position = stage.position;
+  const int64_t count = batch.labels.elements();
+  ++steps_;
+  images_ += count;
+  epoch_images_ += count;
+  if (device_steps_) {
+    begin_device_step(stage, batch, stage.schedule.factor(position.epoch, batch.number, steps));
+    return;
+  }
   const std::string where = text(epoch_label(stage), ", step ", position.step + 1);
   const Variable logits = located(where, [&] { return stage.model->forward(Variable(batch.images)); });
   Variable loss = cross_entropy(logits, batch.labels, stage.config.label_smoothing);
@@ -275,16 +290,32 @@ void Trainer::train_step(Stage& stage, const Batch& batch, int64_t steps) {
   stage.optimizer.step(stage.schedule.factor(position.epoch, batch.number, steps));
   stage.optimizer.clear_gradients();
 
-  const int64_t count = batch.labels.elements();
   ++position.step;
   ++position.batch;
   position.samples_seen += count;
   position.epoch_images += count;
   position.epoch_correct += count_correct(logits.value(), batch.labels);
   position.epoch_loss += value * static_cast<double>(count);
-  ++steps_;
-  images_ += count;
-  epoch_images_ += count;
+}
+
+// The same on a device: the step is begun, and what the one before it left is added.
+void Trainer::begin_device_step(Stage& stage, const Batch& batch, double rate_factor) {
+  const std::optional<StepResult> former = device_steps_->step(batch, rate_factor);
+  add_device_result(stage, former);
+  TrainingPosition& position = stage.position;
+  ++position.step;
+  ++position.batch;
+  position.samples_seen += batch.labels.elements();
+}
+
+void Trainer::add_device_result(Stage& stage, const std::optional<StepResult>& result) {
+  if (!result) return;
+  TrainingPosition& position = stage.position;
+  if (result->trouble || !std::isfinite(result->loss))
+    fail_diverged(*stage.model, text(epoch_label(stage), ", step ", position.step), result->loss);
+  position.epoch_images += result->count;
+  position.epoch_correct += result->correct;
+  position.epoch_loss += result->loss * static_cast<double>(result->count);
 }
 
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
@@ -323,6 +354,7 @@ Evaluation Trainer::finish_stage(const Stage& stage) {
     if (const std::string kept = kept_checkpoint(stage, name); more && !std::filesystem::exists(kept, ignored))
       keep_under_name(folder_->checkpoint(name), kept);
   const OpenedModel best = open_model(more ? kept_checkpoint(stage, "best") : folder_->checkpoint("best"), {});
+  if (options_.device != Device{}) best.model->move_to(options_.device);
   Evaluation found = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
   metrics_->append(TestMetrics{.stage = stage.position.stage,
                                .epoch = stage.position.epoch,
@@ -338,7 +370,8 @@ std::string Trainer::kept_checkpoint(const Stage& stage, const std::string& name
   return folder_->checkpoint(stage.position.stage + "." + name);
 }
 
-void Trainer::save_inside_epoch(const Stage& stage) {
+void Trainer::save_inside_epoch(Stage& stage) {
+  if (device_steps_) add_device_result(stage, device_steps_->finish());
   // A step may leave what its successor stops at; the checkpoint before it is worth more then.
   if (first_unusable(*stage.model).empty()) save(stage, "last", true);
 }

@@ -9,6 +9,7 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "tools/config/config.h"
+#include "tools/training/device_steps.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/metrics.h"
 #include "tools/training/progress.h"
@@ -27,6 +28,7 @@ struct TrainOptions {
   std::optional<std::string> resume;
   std::vector<std::string> overrides;  ///< already part of the configuration; for environment.json
   int threads = 1;                     ///< in use; for environment.json
+  Device device;                       ///< that trains and evaluates
   bool quiet = false;
 };
 
@@ -63,10 +65,12 @@ class Trainer {
   void train_stage(Stage& stage);
   EpochMetrics train_epoch(Stage& stage);
   void train_step(Stage& stage, const Batch& batch, int64_t steps);
+  void begin_device_step(Stage& stage, const Batch& batch, double rate_factor);
+  void add_device_result(Stage& stage, const std::optional<StepResult>& result);
   void finish_epoch(Stage& stage, EpochMetrics metrics);
   Evaluation finish_stage(const Stage& stage);
   std::string kept_checkpoint(const Stage& stage, const std::string& name) const;
-  void save_inside_epoch(const Stage& stage);
+  void save_inside_epoch(Stage& stage);
   void save(const Stage& stage, const std::string& name, bool keep_former);
   void report(const Stage& stage, int64_t steps);
   void write_status();
@@ -79,6 +83,8 @@ class Trainer {
   Progress progress_;
   std::optional<SavedTraining> resumed_;
   std::unique_ptr<RunFolder> folder_;
+  ResidentImages resident_;                    // on the device that trains, if one does
+  std::unique_ptr<DeviceSteps> device_steps_;  // of the present stage
   std::optional<MetricsFiles> metrics_;
   std::optional<StatusFile> status_file_;
   Status status_;

@@ -12,7 +12,8 @@ const Kernels& cpu_kernels() {
   static const ReferenceLinear linear;
   static const ReferenceLoss loss;
   static const CpuUpdate update;
-  static const Kernels kernels{"cpu", &conv, &norm, &quantize, &fused, &elementwise, &pool, &linear, &loss, &update};
+  static const ReferenceBatch batch;
+  static const Kernels kernels{"cpu", &conv, &norm, &quantize, &fused, &elementwise, &pool, &linear, &loss, &update, &batch};
   return kernels;
 }
 

@@ -15,9 +15,9 @@ std::string choose_device() {
     const bool found = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
     cudaGetLastError();
     fail(ErrorCategory::unavailable, "no CUDA device (",
-         !found                                       ? "driver not found"
-         : error == cudaErrorInsufficientDriver       ? "the driver is too old for CUDA 13"
-                                                      : "the driver finds none",
+         !found                                 ? "driver not found"
+         : error == cudaErrorInsufficientDriver ? "the driver is too old for CUDA 13"
+                                                : "the driver finds none",
          "); use --device cpu");
   }
   check(cudaSetDevice(0), "choosing the CUDA device");

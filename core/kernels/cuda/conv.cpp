@@ -19,8 +19,7 @@ const ConvolutionPlan& plan_for(const ConvolutionDescription& description) {
 
 void run(ConvolutionOperation operation, Arithmetic arithmetic, const Conv2dGeometry& geometry, const Shape& x,
          const Shape& w, const Tensor& first, const Tensor& second, Tensor& out) {
-  const ConvolutionPlan& plan =
-      plan_for(describe_convolution(operation, arithmetic, x, w, geometry, DType::f32));
+  const ConvolutionPlan& plan = plan_for(describe_convolution(operation, arithmetic, x, w, geometry, DType::f32));
   Context& context = Context::get();
   context.record({operation == ConvolutionOperation::forward          ? "convolution"
                   : operation == ConvolutionOperation::input_gradient ? "convolution input gradient"

@@ -1,5 +1,7 @@
 #include "core/kernels/cuda/kernels.h"
 
+#include <optional>
+
 #include "core/kernels/accelerator.h"
 
 namespace apotnet {
@@ -24,15 +26,16 @@ class GraphWork : public RepeatedWork {
  public:
   void run(const std::function<void()>& work) override {
     const Stream& stream = Context::get().stream();
-    if (runs_ < 3) {
-      // The first runs take all memory from the device, so that the recorded one finds it in the pool: the second one
-      // meets what the first left behind, as the recorded one will.
+    if (graph_.nodes() == 0) {
+      // What is recorded may not take memory from the device: it is when a run has found all it needs in the pool.
       const PoolScope scope(pool_);
-      if (runs_ < 2)
-        work();
-      else
+      if (settled_) {
         graph_ = Graph::capture(stream, work);
-      ++runs_;
+      } else {
+        const size_t before = pool_->reserved();
+        work();
+        settled_ = pool_->reserved() == before;
+      }
     }
     if (graph_.nodes() > 0) graph_.launch(stream);
   }
@@ -41,7 +44,32 @@ class GraphWork : public RepeatedWork {
  private:
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
   Graph graph_;
-  int runs_ = 0;
+  bool settled_ = false;
+};
+
+class PinnedCopy : public LateCopy {
+ public:
+  void start(const Tensor& from) override {
+    shape_ = from.shape();
+    dtype_ = from.dtype();
+    if (!memory_ || memory_->size() < from.bytes()) memory_.emplace(from.bytes());
+    const Stream& stream = Context::get().stream();
+    check(cudaMemcpyAsync(memory_->data(), from.raw(), from.bytes(), cudaMemcpyDeviceToHost, stream.get()),
+          "copying to the host");
+    done_.record(stream);
+  }
+  Tensor finish() override {
+    done_.synchronize();
+    Tensor result(shape_, dtype_);
+    result.copy_from({memory_->data(), result.bytes()});
+    return result;
+  }
+
+ private:
+  std::optional<Pinned<std::byte>> memory_;
+  Event done_;
+  Shape shape_;
+  DType dtype_ = DType::f32;
 };
 
 class CudaDevice : public Accelerator {
@@ -54,6 +82,8 @@ class CudaDevice : public Accelerator {
     if (raised) flag.fill(0);
     return raised;
   }
+  const Tensor& trouble() override { return Context::get().trouble_flag(); }
+  std::unique_ptr<LateCopy> late_copy() override { return std::make_unique<PinnedCopy>(); }
   std::unique_ptr<RepeatedWork> repeat() override { return std::make_unique<GraphWork>(); }
 };
 
@@ -70,7 +100,9 @@ const Kernels& cuda_kernels() {
   static const cuda::CudaLinear linear;
   static const cuda::CudaLoss loss;
   static const cuda::CudaUpdate update;
-  static const Kernels kernels{"cuda", &conv, &norm, &quantize, &fused, &elementwise, &pool, &linear, &loss, &update};
+  static const cuda::CudaBatch batch;
+  static const Kernels kernels{"cuda", &conv,   &norm, &quantize, &fused, &elementwise,
+                               &pool,  &linear, &loss, &update,   &batch};
   return kernels;
 }
 

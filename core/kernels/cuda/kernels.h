@@ -108,6 +108,11 @@ class CudaUpdate : public UpdateKernels {
   void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override;
 };
 
+class CudaBatch : public BatchKernels {
+ public:
+  void gather_batch(const ResidentImages& data, const Tensor& placements, Tensor& out, Tensor& labels) const override;
+};
+
 /// `count` elements of `width` bytes, each the low bytes of `pattern`.
 void launch_fill(std::byte* to, uint64_t pattern, size_t width, size_t count);
 /// Codes as numbers of another type: u8 or s8 to bf16 or f32, which hold them exactly.

@@ -12,8 +12,9 @@ const Kernels& reference_kernels() {
   static const ReferenceLinear linear;
   static const ReferenceLoss loss;
   static const ReferenceUpdate update;
-  static const Kernels kernels{"reference",  &conv, &norm,   &quantize, &fused,
-                               &elementwise, &pool, &linear, &loss,     &update};
+  static const ReferenceBatch batch;
+  static const Kernels kernels{"reference", &conv,   &norm, &quantize, &fused, &elementwise,
+                               &pool,       &linear, &loss, &update,   &batch};
   return kernels;
 }
 

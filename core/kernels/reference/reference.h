@@ -111,4 +111,9 @@ class ReferenceUpdate : public UpdateKernels {
   void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override;
 };
 
+class ReferenceBatch : public BatchKernels {
+ public:
+  void gather_batch(const ResidentImages& data, const Tensor& placements, Tensor& out, Tensor& labels) const override;
+};
+
 }  // namespace apotnet
