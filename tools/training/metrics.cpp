@@ -57,6 +57,26 @@ void filter_lines(const std::string& path, std::string_view header,
   write_file_atomically(path, {bytes_of(content)});
 }
 
+nlohmann::ordered_json layers_json(const std::vector<LayerStatistics>& layers) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  const auto or_null = [](std::optional<double> value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+  };
+  for (const LayerStatistics& layer : layers)
+    rows.push_back({{"name", layer.name},
+                    {"weight_alpha", layer.weight.alpha},
+                    {"activation_alpha", layer.activation.alpha},
+                    {"weight_clipped", layer.weight.clipped},
+                    {"activation_clipped", layer.activation.clipped},
+                    {"weight_occupancy", layer.weight.occupancy},
+                    {"activation_occupancy", layer.activation.occupancy},
+                    {"weight_alpha_gradient", or_null(layer.weight_alpha_gradient)},
+                    {"activation_alpha_gradient", or_null(layer.activation_alpha_gradient)},
+                    {"weight_sqnr_db", layer.weight.sqnr_db},  // infinity is written as null
+                    {"activation_sqnr_db", layer.activation.sqnr_db}});
+  return rows;
+}
+
 void append_json(const std::string& path, const nlohmann::ordered_json& object) {
   append_to_file(path, bytes_of(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"));
 }
@@ -96,7 +116,8 @@ void MetricsFiles::append(const EpochMetrics& m) {
                        {"validation_loss", m.validation_loss},
                        {"validation_top1", m.validation_top1},
                        {"seconds", m.seconds},
-                       {"images_per_second", m.images_per_second}});
+                       {"images_per_second", m.images_per_second},
+                       {"layers", layers_json(m.layers)}});
 }
 
 void MetricsFiles::append(const TestMetrics& m) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/training/layer_statistics.h"
+
 namespace apotnet {
 
 /// A finished epoch of a stage: one line of metrics.csv and of metrics.jsonl (there with "kind": "epoch").
@@ -14,6 +16,7 @@ struct EpochMetrics {
   double train_loss = 0, train_top1 = 0;
   double validation_loss = 0, validation_top1 = 0;
   double seconds = 0, images_per_second = 0;  ///< by this process, of the training part of the epoch
+  std::vector<LayerStatistics> layers{};      ///< of the quantized layers at its end; in metrics.jsonl only
 };
 
 /// The test split at the end of a stage, on its best checkpoint: a line of metrics.jsonl ("kind": "test").

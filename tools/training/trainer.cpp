@@ -21,6 +21,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Images of the validation split that the statistics of the quantizers are taken from.
+constexpr int64_t kObservedImages = 64;
+
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::shared_ptr<const Dataset> open_split(const RunConfig& run, Split split, int64_t limit) {
@@ -237,6 +240,7 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
   epoch_start_ = Clock::now();
   epoch_images_ = 0;
+  alpha_gradients_.clear();
   const LoaderOptions options = loader_options(run_);
   const int64_t steps = (train_->size() - 1) / options.batch + 1;
   if (position.batch > steps)
@@ -272,6 +276,7 @@ void Trainer::train_step(Stage& stage, const Batch& batch, int64_t steps) {
   const double value = loss.value().item();
   if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
   loss.backward();
+  alpha_gradients_.add(*stage.model);
   stage.optimizer.step(stage.schedule.factor(position.epoch, batch.number, steps));
   stage.optimizer.clear_gradients();
 
@@ -296,6 +301,9 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   if (!std::isfinite(found.loss)) fail_diverged(*stage.model, label + ", validation", found.loss);
   metrics.validation_loss = found.loss;
   metrics.validation_top1 = found.top1;
+  metrics.layers =
+      layer_statistics(*stage.model, Loader(validation_, {.batch = kObservedImages, .workers = 0}).next()->images);
+  alpha_gradients_.put_into(metrics.layers);
   TrainingPosition& position = stage.position;
   ++position.epoch;
   ++epochs_;

@@ -80,6 +80,7 @@ class Trainer {
   std::optional<SavedTraining> resumed_;
   std::unique_ptr<RunFolder> folder_;
   std::optional<MetricsFiles> metrics_;
+  AlphaGradients alpha_gradients_;  // of the present epoch
   std::optional<StatusFile> status_file_;
   Status status_;
   // Of this process: what it has done since `start_`, and the same of the present epoch.
