@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
 #include "data/loader.h"
 #include "tools/config/config.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/metrics.h"
 #include "tools/training/progress.h"
+#include "tools/training/run_data.h"
 #include "tools/training/run_folder.h"
 #include "tools/training/stage.h"
 #include "tools/training/status.h"
@@ -28,6 +28,7 @@ struct TrainOptions {
   std::vector<std::string> overrides;  ///< already part of the configuration; for environment.json
   int threads = 1;                     ///< in use; for environment.json
   bool quiet = false;
+  std::string color = "auto";  ///< auto, always or never
 };
 
 struct TrainResult {
@@ -53,7 +54,6 @@ class Trainer {
   TrainResult run();
 
  private:
-  void open_data();
   std::filesystem::path find_resumed(const ResolvedConfig& config);
   void prepare_folder();
 
@@ -71,11 +71,12 @@ class Trainer {
   void report(const Stage& stage, int64_t steps);
   void write_status();
   double seconds_left(const TrainingPosition& position) const;
+  int64_t epochs_before(int64_t stage_number) const;
 
   RunConfig run_;
   TrainOptions options_;
   std::string config_json_;  // of a resumed run, as it was first given
-  std::shared_ptr<const Dataset> train_, validation_, test_;
+  RunData data_;
   Progress progress_;
   std::optional<SavedTraining> resumed_;
   std::unique_ptr<RunFolder> folder_;
