@@ -41,11 +41,8 @@ LayerReport report_layer(const QuantConv2d& layer) {
   for (const int64_t code : wide.data<int64_t>())
     ++report.occupancy[static_cast<size_t>(std::ranges::lower_bound(levels, std::abs(code)) - levels.begin())];
   const auto count = static_cast<double>(wide.elements());
-  double sum = 0, squares = 0;
-  for (const float w : layer.weight.value().data<float>()) sum += w;
-  for (const float w : layer.weight.value().data<float>()) squares += (w - sum / count) * (w - sum / count);
-  const double limit = report.weight_alpha * std::sqrt(squares / (count - 1));
-  for (const float w : layer.weight.value().data<float>()) report.clipped += std::abs(w - sum / count) > limit;
+  const Tensor input = layer.weight_quantizer->input(layer.weight, layer.name()).value();
+  for (const float w : input.data<float>()) report.clipped += std::abs(w) > report.weight_alpha;
   report.clipped /= count;
   report.zero = static_cast<double>(report.occupancy[0]) / count;
   return report;
