@@ -49,8 +49,17 @@ TEST_CASE("wrong command lines exit with 64 and one line that says what to do") 
     const char* arguments;
     const char* fragment;
   };
-  for (const Row& row : {Row{"", "subcommand is required"},
-                         Row{"trane x", "--help"},
+  for (const Row& row : {Row{"", "a command is missing, one of train, eval,"},
+                         Row{"--json", "a command is missing"},
+                         Row{"trane x", "no command \"trane\"; did you mean train?; see apotnet --help"},
+                         Row{"zzzzzz", "no command \"zzzzzz\"; there are train, eval,"},
+                         Row{"config chekc x", "no command \"chekc\"; did you mean check?; see apotnet config --help"},
+                         Row{"train x --epohcs 3", "no option --epohcs; see apotnet train --help"},
+                         Row{"train x --thraeds=3", "no option --thraeds; did you mean --threads?"},
+                         Row{"train x --jsn", "no option --jsn; did you mean --json?"},
+                         Row{"train x y", "nothing expects the argument \"y\""},
+                         Row{"train x --set", "--set: a value is missing behind it; see apotnet train --help"},
+                         Row{"eval --checkpoint x --bits", "--bits: a value is missing behind it"},
                          Row{"train", "CONFIG is required"},
                          Row{"eval", "--checkpoint is required"},
                          Row{"eval --checkpoint x --bits 9", "--bits"},
@@ -64,7 +73,7 @@ TEST_CASE("wrong command lines exit with 64 and one line that says what to do") 
                          Row{"eval --checkpoint x --threads 0", "--threads"},
                          Row{"convert a", "OUT is required"},
                          Row{"convert a b.bin", ".safetensors"},
-                         Row{"config", "subcommand"},
+                         Row{"config", "a command is missing, one of show, check"},
                          Row{"levels --bogus", "--bogus"},
                          Row{"bench infer --engine fast", "--engine"},
                          Row{"bench kernels --shape 3x3", "--shape"},
