@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "tools/config/schema.h"
 #include "tools/nearest.h"
 
 namespace apotnet {
@@ -52,7 +53,13 @@ std::string unexpected_word(const CLI::App& app, const CLI::App& command) {
     for (const CLI::Option* each : owner->get_options())
       for (const std::string& name : each->get_lnames()) known.push_back("--" + name);
   const std::string name = option->substr(0, option->find('='));
-  return text("no option ", name, did_you_mean(nearest_word(name, known)));
+  const std::string near = nearest_word(name, known);
+  // Fields of the configuration are no options, but those who look for one find it.
+  std::string field;
+  if (const size_t word = name.find_first_not_of('-'); word != name.npos && std::ranges::count(known, "--set") > 0)
+    field = nearest_path(name.substr(word));
+  const bool hints_at_field = near.empty() && !field.empty();
+  return text("no option ", name, did_you_mean(hints_at_field ? "--set " + field + "=VALUE" : near));
 }
 
 }  // namespace
