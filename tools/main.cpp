@@ -6,6 +6,7 @@
 #include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "tools/commands/command.h"
+#include "tools/commands/usage.h"
 #include "tools/terminal.h"
 
 namespace {
@@ -35,7 +36,7 @@ int run(int argc, char** argv, apotnet::CommandContext& context) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return report(std::string(error.what()) + "; see apotnet --help", static_cast<int>(ErrorCategory::usage),
+    return report(usage_message(app, error, {argv + 1, argv + argc}), static_cast<int>(ErrorCategory::usage),
                   context.options.color);
   }
   return context.exit_code;

@@ -89,7 +89,9 @@ std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
     });
   }
   if (!resumed_) {
-    if (!given.empty()) fail(ErrorCategory::input_missing, "--resume ", given.string(), ": holds no checkpoint");
+    if (!given.empty())
+      fail(ErrorCategory::input_missing, "--resume ", given.string(),
+           ": holds no checkpoint; expected a run folder, with checkpoints/last.safetensors in it");
     progress_.line(text(folder.string(), ": no checkpoint to resume from; starts from the beginning"));
     return folder;
   }

@@ -156,3 +156,20 @@ TEST_CASE("the newest run of a configuration is resumed, and a run in progress i
   CHECK(busy.exit_code == 64);
   CHECK(busy.error.find("another process trains there") != std::string::npos);
 }
+
+TEST_CASE("a run whose checkpoint was written before a field existed goes on with the field's default") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  REQUIRE(runs.train("old", "", 1, "APOTNET_CRASH_AT=folder-flushed:9").exit_code == 137);
+  TensorFile file = read_safetensors(runs.last("old"));
+  auto config = nlohmann::ordered_json::parse(file.metadata.at("config"));
+  CHECK(config["data"].erase("ghost_batch") == 1);
+  CHECK(config["quant"].erase("rcf") == 1);
+  CHECK(config["quant"].erase("weight_norm") == 1);
+  file.metadata["config"] = config.dump(2) + "\n";
+  add_checksums(file);
+  write_safetensors(runs.last("old"), file);
+  CHECK(runs.train("old", "--resume --set quant.rcf=false").exit_code == 78);
+  REQUIRE(runs.train("old", "--resume").exit_code == 0);
+  CHECK(runs.metrics("old") == runs.metrics("whole"));
+}
