@@ -13,8 +13,8 @@ struct QuantSettings {
   int weight_bits = 4;      ///< 2 to 8, or 32: not quantized
   int activation_bits = 4;  ///< the same
   FirstLastRule first_last = FirstLastRule::apot_compat;
-  ThresholdGradient threshold_gradient;
-  bool weight_norm = true;  ///< weights are normalised before they are quantized
+  ThresholdGradient threshold_gradient = {};  ///< how thresholds are learned
+  bool weight_norm = true;                    ///< weights are normalised before they are quantized
 
   bool quantized() const { return weight_bits < 32; }
 };
