@@ -22,7 +22,7 @@ struct QuantizerStatistics {
 struct LayerStatistics {
   std::string name;
   QuantizerStatistics weight, activation;
-  /// Root mean square of the thresholds' gradients over the steps of an epoch, where there were any.
+  /// Root mean square of the thresholds' gradients over the steps that this process did of an epoch, if any.
   std::optional<double> weight_alpha_gradient{}, activation_alpha_gradient{};
 };
 
