@@ -21,7 +21,7 @@ class ActivationQuantizer {
  private:
   const LevelSet* levels_;
   QuantizerVariant variant_;
-  double gradient_scale_;
+  ThresholdGradient threshold_gradient_;
 };
 
 }  // namespace apotnet

@@ -20,13 +20,13 @@ BatchNorm::BatchNorm(int64_t channels)
 Variable BatchNorm::forward(const Variable& x) {
   if (!training()) return batch_norm_eval(x, weight, bias, kEpsilon, running_mean, running_var);
   ++num_batches_tracked.data<int64_t>()[0];
-  return batch_norm_train(x, weight, bias, kEpsilon, kMomentum, running_mean, running_var);
+  return batch_norm_train(x, weight, bias, kEpsilon, kMomentum, running_mean, running_var, ghost_batch);
 }
 
 UncomputedNorm BatchNorm::uncomputed(const Variable& x) {
   if (!training()) return uncomputed_norm_eval(x, weight, bias, kEpsilon, running_mean, running_var);
   ++num_batches_tracked.data<int64_t>()[0];
-  return uncomputed_norm_train(x, weight, bias, kEpsilon, kMomentum, running_mean, running_var);
+  return uncomputed_norm_train(x, weight, bias, kEpsilon, kMomentum, running_mean, running_var, ghost_batch);
 }
 
 void BatchNorm::initialize_own(Philox&) {
@@ -35,6 +35,12 @@ void BatchNorm::initialize_own(Philox&) {
   running_mean.fill(0);
   running_var.fill(1);
   num_batches_tracked.fill(0);
+}
+
+void set_ghost_batch(Module& network, int64_t images) {
+  network.for_each_module([images](Module& module) {
+    if (auto* norm = dynamic_cast<BatchNorm*>(&module)) norm->ghost_batch = images;
+  });
 }
 
 }  // namespace apotnet

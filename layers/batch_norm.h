@@ -17,6 +17,7 @@ class BatchNorm : public Module {
   Variable weight, bias;             ///< gamma and beta, [channels]
   Tensor running_mean, running_var;  ///< [channels]; the variance is the unbiased one
   Tensor num_batches_tracked;        ///< i64 scalar, kept for PyTorch's sake
+  int64_t ghost_batch = 0;           ///< images of a sub-batch with statistics of its own in training (F17); 0: all
 
   static constexpr double kEpsilon = 1e-5;
   static constexpr double kMomentum = 0.1;
@@ -24,5 +25,8 @@ class BatchNorm : public Module {
  protected:
   void initialize_own(Philox& random) override;
 };
+
+/// Sets `ghost_batch` of every batch norm of a network.
+void set_ghost_batch(Module& network, int64_t images);
 
 }  // namespace apotnet

@@ -44,7 +44,7 @@ bool QuantConv2d::exact() const {
 void QuantConv2d::initialize_own(Philox& random) {
   initialize_convolution(weight, random);
   if (!weight_quantizer) return;
-  weight_quantizer->alpha.mutable_value().fill(3.0);
+  weight_quantizer->start_alpha(weight.value());
   activation_quantizer->alpha.mutable_value().fill(ActivationQuantizer::initial_alpha(variant_));
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/kernels/quantize.h"
+#include "core/ops/threshold.h"
 #include "core/quant/level_set.h"
 
 namespace apotnet {
@@ -12,7 +13,8 @@ struct QuantSettings {
   int weight_bits = 4;      ///< 2 to 8, or 32: not quantized
   int activation_bits = 4;  ///< the same
   FirstLastRule first_last = FirstLastRule::apot_compat;
-  double gradient_scale = 1;  ///< factor on the gradients of the clipping thresholds
+  ThresholdGradient threshold_gradient = {};  ///< how thresholds are learned
+  bool weight_norm = true;                    ///< weights are normalised before they are quantized
 
   bool quantized() const { return weight_bits < 32; }
 };

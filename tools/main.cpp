@@ -6,22 +6,26 @@
 #include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "tools/commands/command.h"
+#include "tools/commands/usage.h"
+#include "tools/terminal.h"
 
 namespace {
 
-int report(const std::string& message, int code) {
-  std::cerr << "apotnet: error: " << message << std::endl;
+int report(const std::string& message, int code, const std::string& color) {
+  std::cerr << apotnet::stderr_terminal(color).red("apotnet: error: ") << message << std::endl;
   return code;
 }
 
-int run(int argc, char** argv) {
+int run(int argc, char** argv, apotnet::CommandContext& context) {
   using namespace apotnet;
-  CommandContext context;
   CLI::App app("Quantized convolutional networks with additive powers-of-two levels: training and evaluation.",
                "apotnet");
   app.set_version_flag("--version", kVersion);
   app.add_flag("--json", context.options.json, "One JSON object per result on stdout, everything else on stderr");
   app.add_flag("--quiet", context.options.quiet, "No progress on stderr");
+  app.add_option("--color", context.options.color,
+                 "auto (default: a terminal, unless NO_COLOR is set), always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
   app.require_subcommand(1);
   app.fallthrough();
   for (const auto add : {add_train, add_eval, add_infer, add_inspect, add_convert, add_levels, add_config, add_bench,
@@ -32,7 +36,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return report(std::string(error.what()) + "; see apotnet --help", static_cast<int>(ErrorCategory::usage));
+    return report(usage_message(app, error, {argv + 1, argv + argc}), static_cast<int>(ErrorCategory::usage),
+                  context.options.color);
   }
   return context.exit_code;
 }
@@ -42,16 +47,18 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using apotnet::ErrorCategory;
   std::signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of write(), as a full disk is
+  apotnet::CommandContext context;
+  const std::string& color = context.options.color;
   try {
-    return run(argc, argv);
+    return run(argc, argv, context);
   } catch (const apotnet::Error& error) {
     const bool bug = error.category() == ErrorCategory::internal;
     return report(std::string(error.what()) + (bug ? " (a bug: please report it with the command line)" : ""),
-                  error.exit_code());
+                  error.exit_code(), color);
   } catch (const std::bad_alloc&) {
-    return report("out of memory; a smaller batch needs less", static_cast<int>(ErrorCategory::unavailable));
+    return report("out of memory; a smaller batch needs less", static_cast<int>(ErrorCategory::unavailable), color);
   } catch (const std::exception& error) {
     return report(std::string(error.what()) + " (a bug: please report it with the command line)",
-                  static_cast<int>(ErrorCategory::internal));
+                  static_cast<int>(ErrorCategory::internal), color);
   }
 }

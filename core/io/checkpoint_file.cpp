@@ -30,7 +30,8 @@ TensorFile read_checkpoint_file(const std::string& path) {
     return file;
   }
   fail(ErrorCategory::damaged_data, path,
-       ": is neither a safetensors file nor a PyTorch checkpoint (legacy stream or zip archive)");
+       ": is neither a safetensors file nor a PyTorch checkpoint (legacy stream or zip archive); give a .safetensors, "
+       ".pth or .pth.tar file");
 }
 
 }  // namespace apotnet

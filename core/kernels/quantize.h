@@ -30,6 +30,10 @@ class QuantizeKernels {
   /// Straight through the rounding (F8). Where `adds`, gx holds a gradient that this one is added to.
   virtual void quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out,
                                             QuantizerVariant variant, bool adds, Tensor& gx, Tensor& galpha) const = 0;
+  /// galpha = sum of g * sign(z) over |z| > 1, z = x / alpha, without `has_sign` over z > 1 alone: what the clipped
+  /// values say of the threshold (F16). A scalar, summed in double in a fixed order.
+  virtual void clipped_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, bool has_sign,
+                                Tensor& galpha) const = 0;
   /// values = codes * step.
   virtual void dequantize(const Quantized& q, Tensor& values) const = 0;
   /// out = round(w / m * 127) / 127 * m, half to even, m by `rule`; m is also returned in the scalar `largest` (F12).

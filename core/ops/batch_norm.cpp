@@ -1,5 +1,7 @@
 #include "core/ops/batch_norm.h"
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "core/kernels/call.h"
 
@@ -11,22 +13,64 @@ void require_channels(const Variable& x, const Variable& gamma) {
           " does not end in the ", gamma.shape(), " channels of its parameters");
 }
 
-BatchStatistics batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
-                                 Tensor& running_variance) {
+void add_contribution(Tensor& total, const Tensor& contribution) {
+  if (!total.defined())
+    total = contribution;
+  else
+    call("accumulate", &ElementwiseKernels::accumulate, contribution, total);
+}
+
+namespace {
+
+// As torch.chunk cuts a batch, and so DataParallel: sub-batches of one size, the last with fewer images. A last one of
+// a single image, whose variance would be 0 at 1x1, joins the one before it.
+std::vector<NormPart> sub_batches(int64_t images, int64_t ghost_batch) {
+  if (ghost_batch <= 0 || ghost_batch >= images) return {{0, images, {}, {}}};
+  const int64_t pieces = (images + ghost_batch - 1) / ghost_batch, size = (images + pieces - 1) / pieces;
+  std::vector<NormPart> parts;
+  for (int64_t first = 0; first < images; first += size) {
+    if (images - first == 1 && !parts.empty())
+      ++parts.back().count;
+    else
+      parts.push_back({first, std::min(size, images - first), {}, {}});
+  }
+  return parts;
+}
+
+}  // namespace
+
+std::vector<NormPart> batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
+                                       Tensor& running_variance, int64_t ghost_batch) {
   require_channels(x, gamma);
+<<<<<<< HEAD
   Tensor mean = gamma.value().like(gamma.shape()), variance = mean.like(gamma.shape());
   if (const auto& known = x.statistics()) {
     mean = known->mean;
     variance = known->variance;
   } else {
     call("batch_statistics", &NormKernels::batch_statistics, x.value(), mean, variance);
+=======
+  const DType dtype = x.value().dtype();
+  std::vector<NormPart> parts = sub_batches(x.shape()[0], ghost_batch);
+  for (NormPart& part : parts) {
+    if (const auto& known = x.statistics(); known && parts.size() == 1) {
+      part.mean = known->mean;
+      part.variance = known->variance;
+      continue;
+    }
+    part.mean = Tensor(gamma.shape(), dtype);
+    part.variance = Tensor(gamma.shape(), dtype);
+    call("batch_statistics", &NormKernels::batch_statistics, part.of(x.value()), part.mean, part.variance);
+>>>>>>> main
   }
-  call("update_running_statistics", &NormKernels::update_running_statistics, mean, variance,
-       x.value().elements() / mean.elements(), momentum, running_mean, running_variance);
-  return {mean, variance};
+  const NormPart& first = parts.front();
+  call("update_running_statistics", &NormKernels::update_running_statistics, first.mean, first.variance,
+       first.of(x.value()).elements() / first.mean.elements(), momentum, running_mean, running_variance);
+  return parts;
 }
 
 Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
+<<<<<<< HEAD
                           double momentum, Tensor& running_mean, Tensor& running_variance) {
   const BatchStatistics statistics = batch_statistics(x, gamma, momentum, running_mean, running_variance);
   const Tensor mean = statistics.mean, variance = statistics.variance;
@@ -37,6 +81,27 @@ Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variab
     Tensor gx = gy.like(x.shape()), ggamma = gy.like(gamma.shape()), gbeta = gy.like(gamma.shape());
     call("batch_norm_backward", &NormKernels::batch_norm_backward, gy, x.value(), mean, variance, gamma.value(),
          epsilon, gx, ggamma, gbeta);
+=======
+                          double momentum, Tensor& running_mean, Tensor& running_variance, int64_t ghost_batch) {
+  const auto parts = batch_statistics(x, gamma, momentum, running_mean, running_variance, ghost_batch);
+  const DType dtype = x.value().dtype();
+  Tensor y(x.shape(), dtype);
+  for (const NormPart& part : parts) {
+    Tensor ys = part.of(y);
+    call("batch_norm", &NormKernels::batch_norm, part.of(x.value()), part.mean, part.variance, gamma.value(),
+         beta.value(), epsilon, ys);
+  }
+
+  return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
+    Tensor gx(x.shape(), dtype), ggamma, gbeta;
+    for (const NormPart& part : parts) {
+      Tensor gxs = part.of(gx), ggammas(gamma.shape(), dtype), gbetas(gamma.shape(), dtype);
+      call("batch_norm_backward", &NormKernels::batch_norm_backward, part.of(gy), part.of(x.value()), part.mean,
+           part.variance, gamma.value(), epsilon, gxs, ggammas, gbetas);
+      add_contribution(ggamma, ggammas);
+      add_contribution(gbeta, gbetas);
+    }
+>>>>>>> main
     gradients.add(0, gx);
     gradients.add(1, ggamma);
     gradients.add(2, gbeta);

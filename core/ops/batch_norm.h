@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "core/autograd/variable.h"
 
 namespace apotnet {
@@ -7,17 +9,26 @@ namespace apotnet {
 /// What batch norms share: Error(internal) unless x [..., C] ends in the channels of gamma [C].
 void require_channels(const Variable& x, const Variable& gamma);
 
-struct BatchStatistics {
-  Tensor mean, variance;  // [C], the variance biased
+/// Consecutive images of a batch and the statistics [C] that they are normalised by, the variance biased.
+struct NormPart {
+  int64_t first = 0, count = 0;
+  Tensor mean, variance;
+  /// These images of a tensor of the batch, in its memory.
+  Tensor of(const Tensor& batch) const { return batch.part(first, count); }
 };
-/// Statistics of x [..., C]; they update the running ones [C] (the variance made unbiased) by `momentum`.
-BatchStatistics batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
-                                 Tensor& running_variance);
 
-/// Normalises x [..., C] per channel by the batch's own mean and variance, then y = gamma * x_hat + beta (F10).
-/// The batch's statistics update `running_mean` and `running_variance` [C] (the variance made unbiased) by `momentum`.
+/// Adds what a part contributes to a gradient; an empty total takes it over.
+void add_contribution(Tensor& total, const Tensor& contribution);
+
+/// Statistics of x [N, ..., C]: of the whole batch, or of its sub-batches of at most `ghost_batch` images (F17; 0 = of
+/// the whole batch). Those of the first update the running ones [C] (the variance made unbiased) by `momentum`.
+std::vector<NormPart> batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
+                                       Tensor& running_variance, int64_t ghost_batch);
+
+/// Normalises x [N, ..., C] per channel by the own mean and variance of the batch, or of each of its sub-batches, then
+/// y = gamma * x_hat + beta (F10). The running statistics change as by batch_statistics().
 Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
-                          double momentum, Tensor& running_mean, Tensor& running_variance);
+                          double momentum, Tensor& running_mean, Tensor& running_variance, int64_t ghost_batch = 0);
 
 /// The same by the given statistics, which are constants to the gradient.
 Variable batch_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,

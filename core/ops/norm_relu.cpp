@@ -2,50 +2,84 @@
 
 #include "core/base/error.h"
 #include "core/kernels/call.h"
-#include "core/ops/batch_norm.h"
-#include "core/ops/threshold.h"
 
 namespace apotnet {
 namespace {
 
-BatchNormTerms terms_of(const UncomputedNorm& norm) {
-  return {norm.mean, norm.variance, norm.gamma.value(), norm.beta.value(), norm.epsilon, norm.constant_statistics};
+BatchNormTerms terms_of(const UncomputedNorm& norm, const NormPart& part) {
+  return {part.mean, part.variance, norm.gamma.value(), norm.beta.value(), norm.epsilon, norm.constant_statistics};
 }
 
 // A gradient that may be changed in place.
 Tensor own(Tensor gradient) { return gradient.unshared() ? std::move(gradient) : gradient.clone(); }
 
+// The gradients of gamma and beta, summed over the parts, and the room for one part's.
+struct ParameterGradients {
+  explicit ParameterGradients(const UncomputedNorm& norm) : shape(norm.gamma.shape()), dtype(norm.x.value().dtype()) {}
+  // `backward` writes what a part contributes to gamma and beta.
+  template <typename Backward>
+  void add_part(Backward&& backward) {
+    Tensor ggamma(shape, dtype), gbeta(shape, dtype);
+    backward(ggamma, gbeta);
+    add_contribution(gamma, ggamma);
+    add_contribution(beta, gbeta);
+  }
+  const Shape shape;
+  const DType dtype;
+  Tensor gamma, beta;
+};
+
 }  // namespace
 
 UncomputedNorm uncomputed_norm_train(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
-                                     double momentum, Tensor& running_mean, Tensor& running_variance) {
-  const auto [mean, variance] = batch_statistics(x, gamma, momentum, running_mean, running_variance);
-  return {x, gamma, beta, mean, variance, epsilon, false};
+                                     double momentum, Tensor& running_mean, Tensor& running_variance,
+                                     int64_t ghost_batch) {
+  return {x,       gamma, beta, batch_statistics(x, gamma, momentum, running_mean, running_variance, ghost_batch),
+          epsilon, false};
 }
 
 UncomputedNorm uncomputed_norm_eval(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
                                     const Tensor& running_mean, const Tensor& running_variance) {
   require_channels(x, gamma);
-  return {x, gamma, beta, running_mean, running_variance, epsilon, true};
+  return {x, gamma, beta, {{0, x.shape()[0], running_mean, running_variance}}, epsilon, true};
 }
 
 Variable norm_relu(const UncomputedNorm& norm) {
   const Variable& x = norm.x;
+<<<<<<< HEAD
   Tensor y = x.value().like(x.shape());
   call("norm_relu", &FusedKernels::norm_relu, x.value(), terms_of(norm), y);
 
   return Variable::record(y, {x, norm.gamma, norm.beta}, [norm](Tensor gy, Gradients& gradients) {
     Tensor g = own(std::move(gy)), ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
     call("norm_relu_backward", &FusedKernels::norm_relu_backward, norm.x.value(), terms_of(norm), g, ggamma, gbeta);
+=======
+  Tensor y(x.shape(), x.value().dtype());
+  for (const NormPart& part : norm.parts) {
+    Tensor ys = part.of(y);
+    call("norm_relu", &FusedKernels::norm_relu, part.of(x.value()), terms_of(norm, part), ys);
+  }
+
+  return Variable::record(y, {x, norm.gamma, norm.beta}, [norm](Tensor gy, Gradients& gradients) {
+    const Tensor g = own(std::move(gy));
+    ParameterGradients parameters(norm);
+    for (const NormPart& part : norm.parts)
+      parameters.add_part([&](Tensor& ggamma, Tensor& gbeta) {
+        Tensor gs = part.of(g);
+        call("norm_relu_backward", &FusedKernels::norm_relu_backward, part.of(norm.x.value()), terms_of(norm, part), gs,
+             ggamma, gbeta);
+      });
+>>>>>>> main
     gradients.add(0, g);
-    gradients.add(1, ggamma);
-    gradients.add(2, gbeta);
+    gradients.add(1, parameters.gamma);
+    gradients.add(2, parameters.beta);
   });
 }
 
 Variable norm_add_relu(const UncomputedNorm& norm, const Variable& shortcut) {
   const Variable& x = norm.x;
   require(x.shape() == shortcut.shape(), "norm_add_relu: shapes ", x.shape(), " and ", shortcut.shape(), " differ");
+<<<<<<< HEAD
   Tensor y = x.value().like(x.shape());
   call("norm_add_relu", &FusedKernels::norm_add_relu, x.value(), terms_of(norm), shortcut.value(), y);
 
@@ -54,21 +88,60 @@ Variable norm_add_relu(const UncomputedNorm& norm, const Variable& shortcut) {
     Tensor gx = g.like(g.shape());
     call("norm_add_relu_backward", &FusedKernels::norm_add_relu_backward, norm.x.value(), y, terms_of(norm), g, gx,
          ggamma, gbeta);
+=======
+  Tensor y(x.shape(), x.value().dtype());
+  for (const NormPart& part : norm.parts) {
+    Tensor ys = part.of(y);
+    call("norm_add_relu", &FusedKernels::norm_add_relu, part.of(x.value()), terms_of(norm, part),
+         part.of(shortcut.value()), ys);
+  }
+
+  return Variable::record(y, {x, norm.gamma, norm.beta, shortcut}, [norm, y](Tensor gy, Gradients& gradients) {
+    const Tensor g = own(std::move(gy)), gx(g.shape(), g.dtype());
+    ParameterGradients parameters(norm);
+    for (const NormPart& part : norm.parts)
+      parameters.add_part([&](Tensor& ggamma, Tensor& gbeta) {
+        Tensor gs = part.of(g), gxs = part.of(gx);
+        call("norm_add_relu_backward", &FusedKernels::norm_add_relu_backward, part.of(norm.x.value()), part.of(y),
+             terms_of(norm, part), gs, gxs, ggamma, gbeta);
+      });
+>>>>>>> main
     gradients.add(0, gx);
-    gradients.add(1, ggamma);
-    gradients.add(2, gbeta);
+    gradients.add(1, parameters.gamma);
+    gradients.add(2, parameters.beta);
     gradients.add(3, g);
   });
 }
 
+namespace {
+
+Quantized part_of(const Quantized& batch, const NormPart& part) {
+  return {part.of(batch.codes), batch.step, batch.levels};
+}
+
+// What the clipped values of relu(batch norm) alone say of the threshold (F16); g is not changed.
+Tensor clipped_threshold_gradient(const UncomputedNorm& norm, const NormPart& part, const Tensor& g,
+                                  const Variable& alpha) {
+  Tensor y(g.shape(), g.dtype());
+  call("norm_relu", &FusedKernels::norm_relu, part.of(norm.x.value()), terms_of(norm, part), y);
+  return clipped_threshold_gradient(g, y, alpha, /*has_sign=*/false);
+}
+
+}  // namespace
+
 Variable norm_relu_quantize(const UncomputedNorm& norm, const Variable& alpha, const LevelSet& levels,
-                            const std::string& layer, double gradient_scale) {
+                            const std::string& layer, const ThresholdGradient& learning) {
   require_usable_threshold(alpha, layer, "input");
   Quantized out = Quantized::like(norm.x.value(), levels, /*has_sign=*/false);
-  call("norm_relu_quantize", &FusedKernels::norm_relu_quantize, norm.x.value(), terms_of(norm), alpha.value(), out);
+  for (const NormPart& part : norm.parts) {
+    Quantized outs = part_of(out, part);
+    call("norm_relu_quantize", &FusedKernels::norm_relu_quantize, part.of(norm.x.value()), terms_of(norm, part),
+         alpha.value(), outs);
+  }
 
   //   dL/dy     = g where 0 < y <= alpha, else 0, y = relu(batch norm); from there on the gradient of batch norm
   //   dL/dalpha = sum g * (1 where z > 1, else q - z), z = y / alpha
+<<<<<<< HEAD
   return Variable::record(out, {norm.x, norm.gamma, norm.beta, alpha},
                           [norm, alpha, out, gradient_scale](Tensor values_gradient, Gradients& gradients) {
                             Tensor g = own(std::move(values_gradient)), galpha = g.like({});
@@ -80,6 +153,26 @@ Variable norm_relu_quantize(const UncomputedNorm& norm, const Variable& alpha, c
                             gradients.add(2, gbeta);
                             gradients.add(3, scaled_gradient(galpha, gradient_scale));
                           });
+=======
+  return Variable::record(
+      out, {norm.x, norm.gamma, norm.beta, alpha}, [=](Tensor values_gradient, Gradients& gradients) {
+        const Tensor g = own(std::move(values_gradient));
+        Tensor galpha;
+        ParameterGradients parameters(norm);
+        for (const NormPart& part : norm.parts)
+          parameters.add_part([&](Tensor& ggamma, Tensor& gbeta) {
+            Tensor gs = part.of(g), galphas({}, g.dtype()), clipped;
+            if (!learning.reparameterized) clipped = clipped_threshold_gradient(norm, part, gs, alpha);
+            call("norm_relu_quantize_backward", &FusedKernels::norm_relu_quantize_backward, part.of(norm.x.value()),
+                 terms_of(norm, part), alpha.value(), part_of(out, part), gs, ggamma, gbeta, galphas);
+            add_contribution(galpha, learning.reparameterized ? galphas : clipped);
+          });
+        gradients.add(0, g);
+        gradients.add(1, parameters.gamma);
+        gradients.add(2, parameters.beta);
+        gradients.add(3, scaled_gradient(galpha, learning.scale));
+      });
+>>>>>>> main
 }
 
 }  // namespace apotnet

@@ -4,12 +4,11 @@
 
 #include "core/base/error.h"
 #include "core/kernels/call.h"
-#include "core/ops/threshold.h"
 
 namespace apotnet {
 
 Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
-                         const std::string& layer, double gradient_scale) {
+                         const std::string& layer, const ThresholdGradient& learning) {
   require_usable_threshold(alpha, layer, "weights");
   Quantized out = Quantized::like(w_hat.value(), levels, /*has_sign=*/true);
   call("quantize_weight", &QuantizeKernels::quantize_weight, w_hat.value(), alpha.value(), out);
@@ -21,13 +20,14 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
     Tensor gw = g.like(g.shape()), galpha = g.like({});
     call("quantize_weight_backward", &QuantizeKernels::quantize_weight_backward, g, w_hat.value(), alpha.value(), out,
          variant, gw, galpha);
+    if (!learning.reparameterized) galpha = clipped_threshold_gradient(g, w_hat.value(), alpha, /*has_sign=*/true);
     gradients.add(0, gw);
-    gradients.add(1, scaled_gradient(galpha, gradient_scale));
+    gradients.add(1, scaled_gradient(galpha, learning.scale));
   });
 }
 
 Variable quantize_activation(const Variable& x, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
-                             const std::string& layer, double gradient_scale) {
+                             const std::string& layer, const ThresholdGradient& learning) {
   require_usable_threshold(alpha, layer, "input");
   Quantized out = Quantized::like(x.value(), levels, /*has_sign=*/false);
   call("quantize_activation", &QuantizeKernels::quantize_activation, x.value(), alpha.value(), out);
@@ -41,8 +41,9 @@ Variable quantize_activation(const Variable& x, const Variable& alpha, const Lev
     if (!adds) gx = g.like(g.shape());
     call("quantize_activation_backward", &QuantizeKernels::quantize_activation_backward, g, x.value(), alpha.value(),
          out, variant, adds, gx, galpha);
+    if (!learning.reparameterized) galpha = clipped_threshold_gradient(g, x.value(), alpha, /*has_sign=*/false);
     gradients.add(0, gx);
-    gradients.add(1, scaled_gradient(galpha, gradient_scale));
+    gradients.add(1, scaled_gradient(galpha, learning.scale));
   });
 }
 

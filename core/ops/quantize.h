@@ -4,6 +4,7 @@
 
 #include "core/autograd/variable.h"
 #include "core/kernels/quantize.h"
+#include "core/ops/threshold.h"
 
 namespace apotnet {
 
@@ -14,9 +15,9 @@ namespace apotnet {
 ///
 /// w_hat  [O, KH, KW, I]; alpha scalar > 0, Error(diverged) naming `layer` otherwise.
 /// Returns codes (s8 where K <= 127) with their step. Gradients flow to w_hat and alpha (F6).
-/// `gradient_scale` multiplies alpha's gradient; the forward pass is unchanged.
+/// `learning` says how alpha's gradient is formed.
 Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
-                         const std::string& layer, double gradient_scale = 1);
+                         const std::string& layer, const ThresholdGradient& learning = {});
 
 /// Rounds activations to the nearest level, clipping at the learned threshold alpha (F7).
 ///
@@ -25,7 +26,7 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
 /// x  [N, H, W, C], usually behind a ReLU; a negative x takes level 0. The rest as above; codes are u8 where K <= 255
 /// (F8).
 Variable quantize_activation(const Variable& x, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
-                             const std::string& layer, double gradient_scale = 1);
+                             const std::string& layer, const ThresholdGradient& learning = {});
 
 /// Weights of the first and last layer in 8 bits: round(w / m * 127) / 127 * m with m the signed maximum (apot_compat)
 /// or the largest magnitude (absmax8); the gradient passes unchanged (F12). Stays float. Error(diverged) naming `layer`

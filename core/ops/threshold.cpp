@@ -16,6 +16,12 @@ void require_usable_threshold(const Variable& alpha, const std::string& layer, c
          "; it must be positive (a lower learning rate for alpha keeps it so)");
 }
 
+Tensor clipped_threshold_gradient(const Tensor& g, const Tensor& x, const Variable& alpha, bool has_sign) {
+  Tensor galpha({}, g.dtype());
+  call("clipped_gradient", &QuantizeKernels::clipped_gradient, g, x, alpha.value(), has_sign, galpha);
+  return galpha;
+}
+
 Tensor scaled_gradient(const Tensor& gradient, double scale) {
   if (scale == 1) return gradient;
   Tensor result = gradient.like(gradient.shape());

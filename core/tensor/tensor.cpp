@@ -75,6 +75,18 @@ Tensor Tensor::reshaped(const Shape& shape) const {
   return result;
 }
 
+Tensor Tensor::part(int64_t first, int64_t count) const {
+  require(shape_.rank() > 0 && first >= 0 && count > 0 && first + count <= shape_[0], "cannot take entries ", first,
+          " to ", first + count, " of a tensor of shape ", shape_);
+  std::vector<int64_t> sizes(shape_.sizes().begin(), shape_.sizes().end());
+  Tensor result = *this;
+  result.offset_ += static_cast<size_t>(first) * bytes() / static_cast<size_t>(shape_[0]);
+  sizes[0] = count;
+  result.shape_ = Shape(std::span<const int64_t>(sizes));
+  result.elements_ = result.shape_.elements();
+  return result;
+}
+
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor result(shape_, dtype, device_);

@@ -51,9 +51,14 @@ class Tensor {
     check_type(dtype_of<T>());
     return {reinterpret_cast<const T*>(raw()), static_cast<size_t>(elements_)};
   }
+<<<<<<< HEAD
   /// Their address, on whatever device.
   std::byte* raw() { return buffer_ ? buffer_->data() : nullptr; }
   const std::byte* raw() const { return buffer_ ? buffer_->data() : nullptr; }
+=======
+  std::byte* raw() { return buffer_ ? buffer_->data() + offset_ : nullptr; }
+  const std::byte* raw() const { return buffer_ ? buffer_->data() + offset_ : nullptr; }
+>>>>>>> main
 
   /// The one element of a one-element tensor as a double.
   double item() const;
@@ -68,6 +73,8 @@ class Tensor {
   bool unshared() const { return buffer_.use_count() == 1; }
   /// The same elements under another shape of as many.
   Tensor reshaped(const Shape& shape) const;
+  /// Entries [first, first + count) of the outermost dimension, in the same memory: changing one changes the other.
+  Tensor part(int64_t first, int64_t count) const;
   /// The elements converted one by one to another type (a float to an integer truncates).
   Tensor to(DType dtype) const;
   void copy_from(std::span<const std::byte> bytes);
@@ -81,6 +88,7 @@ class Tensor {
   Device device_;
   int64_t elements_ = 0;
   std::shared_ptr<Buffer> buffer_;
+  size_t offset_ = 0;  // of the first element in the buffer, in bytes
 };
 
 }  // namespace apotnet

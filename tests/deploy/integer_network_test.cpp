@@ -88,6 +88,26 @@ TEST_CASE("the integer network gives evaluation's logits, all bits, for every le
     }
 }
 
+TEST_CASE("the integer network of raw weights and of thresholds taught by clipped values gives evaluation's logits") {
+  const Tensor images = random_images(3);
+  for (const LevelMethod method : {LevelMethod::apot, LevelMethod::uniform, LevelMethod::pot})
+    for (const int bits : {2, 3, 4}) {
+      if (method == LevelMethod::pot && bits == 4) continue;
+      INFO(name_of(method), " ", bits, " bits");
+      ModelSettings settings{.name = "resnet20", .classes = 10, .quant = {}};
+      settings.quant.method = method;
+      settings.quant.weight_bits = settings.quant.activation_bits = bits;
+      const auto normalised = make_model(settings);
+      make_lively(*normalised, 9);
+      settings.quant.weight_norm = settings.quant.threshold_gradient.reparameterized = false;
+      const auto raw = make_model(settings);
+      make_lively(*raw, 9);
+      const Tensor wanted = evaluate(*raw, images);
+      CHECK(same_bits(compile(*raw, 32, 32, 3)->run(images), wanted));
+      CHECK_FALSE(same_bits(evaluate(*normalised, images), wanted));
+    }
+}
+
 TEST_CASE("the integer network of a deeper ResNet, and of one with 100 classes' shortcuts") {
   const Tensor images = random_images(2);
   const auto model = random_model("resnet32", LevelMethod::apot, 4, 77);

@@ -33,7 +33,7 @@ QuantSettings settings_of(const Golden& golden) {
   const std::string kind = golden.metadata("kind"), scale = golden.metadata("grad_scale");
   settings.method = kind.empty() ? LevelMethod::apot : parse_level_method(kind);
   settings.weight_bits = settings.activation_bits = std::stoi(golden.metadata("bits"));
-  settings.gradient_scale = scale.empty() || scale == "None" ? 1 : std::stod(scale);
+  settings.threshold_gradient.scale = scale.empty() || scale == "None" ? 1 : std::stod(scale);
   return settings;
 }
 
@@ -108,7 +108,7 @@ int check_weights(const Golden& golden, const QuantSettings& settings) {
   const Compared compared = compare_values(q, w_hat, alpha, golden["weight_q"], g);
   CHECK(relative_difference(w.grad(), golden["weight_grad"]) <= kTolerance);
   check_alpha_gradient(quantizer.alpha, golden.scalar("weight_alpha_grad"), absolute_terms(q, w_hat, alpha, g),
-                       compared.tie_effect, settings.gradient_scale);
+                       compared.tie_effect, settings.threshold_gradient.scale);
   return compared.ties;
 }
 
@@ -128,7 +128,7 @@ int check_activations(const Golden& golden, const QuantSettings& settings) {
   const Compared compared = compare_values(q, x.value(), alpha, golden["act_q"], g);
   CHECK(relative_difference(x.grad(), golden["act_grad"]) <= kTolerance);
   check_alpha_gradient(quantizer.alpha, golden.scalar("act_alpha_grad"), absolute_terms(q, x.value(), alpha, g),
-                       compared.tie_effect, settings.gradient_scale);
+                       compared.tie_effect, settings.threshold_gradient.scale);
   return compared.ties;
 }
 

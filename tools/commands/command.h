@@ -15,7 +15,8 @@ namespace apotnet {
 struct GlobalOptions {
   bool json = false;
   bool quiet = false;
-  int threads = 0;  ///< 0: all of the machine
+  std::string color = "auto";  ///< auto, always or never
+  int threads = 0;             ///< 0: all of the machine
   std::string device = "cpu";
   std::string kernel;            ///< conv=NAME: this convolution of codes wherever it fits
   std::string kernels = "fast";  ///< fast, reference, or checked: both side by side, compared at every call

@@ -1,6 +1,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,6 +22,8 @@
 
 namespace apotnet {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Images that are decoded side by side; results appear after each group.
 constexpr size_t kGroup = 32;
@@ -127,8 +131,45 @@ void print_classes(const std::string& path, const Prepared& prepared, const std:
   std::cout << std::flush;
 }
 
+bool has_image_extension(const fs::path& path) {
+  std::string extension = path.extension().string();
+  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".bmp";
+}
+
+// The files as given; of a folder the image files in it and below, sorted by path. What else is there is counted.
+std::vector<std::string> image_files(const std::vector<std::string>& given, bool quiet) {
+  std::vector<std::string> files;
+  for (const std::string& path : given) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      files.push_back(path);
+      continue;
+    }
+    const size_t before = files.size();
+    int64_t others = 0;
+    fs::recursive_directory_iterator entries(path, error);
+    for (const fs::recursive_directory_iterator end; !error && entries != end; entries.increment(error))
+      if (std::error_code ignored; entries->is_regular_file(ignored)) {
+        if (has_image_extension(entries->path()))
+          files.push_back(entries->path().string());
+        else
+          ++others;
+      }
+    if (error) fail(ErrorCategory::input_missing, path, ": cannot be read: ", error.message());
+    if (files.size() == before)
+      fail(ErrorCategory::input_missing, path, ": holds no image files (.jpg, .jpeg, .png, .bmp)");
+    std::sort(files.begin() + static_cast<std::ptrdiff_t>(before), files.end());
+    if (others > 0 && !quiet)
+      std::cerr << "apotnet: " << path << ": skips " << others << (others == 1 ? " other file" : " other files")
+                << std::endl;
+  }
+  return files;
+}
+
 void run_infer(const InferOptions& options, CommandContext& context) {
   apply_compute_options(context.options);
+  const std::vector<std::string> files = image_files(options.images, context.options.quiet);
   OpenedModel opened = open_model(options.checkpoint, options.bits);
   const QuantSettings& quant = opened.settings.quant;
   const bool quantized = quant.weight_bits < 32 && quant.activation_bits < 32;
@@ -137,11 +178,11 @@ void run_infer(const InferOptions& options, CommandContext& context) {
                         options.engine.empty() ? quantized : options.engine == "integer");
 
   std::vector<std::variant<Prepared, Error>> group;
-  for (size_t begin = 0; begin < options.images.size(); begin += kGroup) {
-    group.assign(std::min(kGroup, options.images.size() - begin), Prepared{});
+  for (size_t begin = 0; begin < files.size(); begin += kGroup) {
+    group.assign(std::min(kGroup, files.size() - begin), Prepared{});
     parallel_for(static_cast<int64_t>(group.size()), [&](int64_t i) {
       const size_t at = static_cast<size_t>(i);
-      group[at] = prepare(options.images[begin + at], classifier);
+      group[at] = prepare(files[begin + at], classifier);
     });
     for (size_t i = 0; i < group.size(); ++i) {
       if (const Error* error = std::get_if<Error>(&group[i])) {
@@ -150,8 +191,8 @@ void run_infer(const InferOptions& options, CommandContext& context) {
         continue;
       }
       const Prepared& prepared = std::get<Prepared>(group[i]);
-      print_classes(options.images[begin + i], prepared, classifier.probabilities(prepared.input), options.top,
-                    classifier, context.options.json);
+      print_classes(files[begin + i], prepared, classifier.probabilities(prepared.input), options.top, classifier,
+                    context.options.json);
     }
   }
 }
@@ -164,7 +205,8 @@ void add_infer(CLI::App& app, CommandContext& context) {
   command->add_option("--checkpoint", options->checkpoint, "A .safetensors, .pth or .pth.tar file")->required();
   command
       ->add_option("IMAGE", options->images,
-                   "Image files of any size: resized to cover the network's input, the middle is taken")
+                   "Image files of any size, or folders of them: resized to cover the network's input, the middle is "
+                   "taken")
       ->required();
   command->add_option("--top", options->top, "Print the N most probable classes (default: 5)")
       ->check(CLI::PositiveNumber);
@@ -177,7 +219,7 @@ void add_infer(CLI::App& app, CommandContext& context) {
   command->add_option("--data", options->data,
                       "What it was trained on, when the checkpoint does not tell: cifar10, cifar100 or shapes10");
   add_compute_options(*command, context);
-  command->footer("Example: ./apotnet infer --checkpoint resnet20_3bit.pth.tar --bits 3 cat.jpg ship.png --top 3");
+  command->footer("Example: ./apotnet infer --checkpoint resnet20_3bit.pth.tar --bits 3 cat.jpg pictures/ --top 3");
   command->callback([options, &context] { run_infer(*options, context); });
 }
 

@@ -1,13 +1,12 @@
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/base/error.h"
-#include "layers/quant_conv2d.h"
 #include "tools/commands/command.h"
+#include "tools/training/layer_statistics.h"
 #include "tools/training/model_file.h"
 
 namespace apotnet {
@@ -22,34 +21,13 @@ struct InspectOptions {
 struct LayerReport {
   std::string name;
   Shape shape;
-  double weight_alpha = 0, activation_alpha = 0;
-  double clipped = 0;              // share of weights beyond alpha
-  double zero = 0;                 // share of weights with code 0
-  std::vector<int64_t> occupancy;  // weights per magnitude
-};
+  QuantizerStatistics weight;
+  double activation_alpha = 0;
 
-LayerReport report_layer(const QuantConv2d& layer) {
-  const NoGrad no_grad;
-  const Quantized codes = layer.weight_quantizer->forward(layer.weight, layer.name()).quantized();
-  const auto levels = codes.levels->codes();
-  LayerReport report{.name = layer.name(),
-                     .shape = layer.weight.shape(),
-                     .weight_alpha = layer.weight_quantizer->alpha.value().item(),
-                     .activation_alpha = layer.activation_quantizer->alpha.value().item(),
-                     .occupancy = std::vector<int64_t>(levels.size())};
-  const Tensor wide = codes.codes.to(DType::i64);
-  for (const int64_t code : wide.data<int64_t>())
-    ++report.occupancy[static_cast<size_t>(std::ranges::lower_bound(levels, std::abs(code)) - levels.begin())];
-  const auto count = static_cast<double>(wide.elements());
-  double sum = 0, squares = 0;
-  for (const float w : layer.weight.value().data<float>()) sum += w;
-  for (const float w : layer.weight.value().data<float>()) squares += (w - sum / count) * (w - sum / count);
-  const double limit = report.weight_alpha * std::sqrt(squares / (count - 1));
-  for (const float w : layer.weight.value().data<float>()) report.clipped += std::abs(w - sum / count) > limit;
-  report.clipped /= count;
-  report.zero = static_cast<double>(report.occupancy[0]) / count;
-  return report;
-}
+  double zero() const {  // share of weights with code 0
+    return static_cast<double>(weight.occupancy[0]) / static_cast<double>(shape.elements());
+  }
+};
 
 void print_text(const OpenedModel& opened, const std::vector<LayerReport>& layers, int64_t parameters) {
   const QuantSettings& quant = opened.settings.quant;
@@ -62,9 +40,10 @@ void print_text(const OpenedModel& opened, const std::vector<LayerReport>& layer
               "zero", "weights per magnitude");
   for (const LayerReport& layer : layers) {
     std::string occupancy;
-    for (const int64_t count : layer.occupancy) occupancy += text(count, " ");
+    for (const int64_t count : layer.weight.occupancy) occupancy += text(count, " ");
     std::printf("%-24s %-21s %9.4f %9.4f %7.2f%% %7.2f%%  %s\n", layer.name.c_str(), text(layer.shape).c_str(),
-                layer.weight_alpha, layer.activation_alpha, 100 * layer.clipped, 100 * layer.zero, occupancy.c_str());
+                layer.weight.alpha, layer.activation_alpha, 100 * layer.weight.clipped, 100 * layer.zero(),
+                occupancy.c_str());
   }
 }
 
@@ -73,7 +52,8 @@ void run_inspect(const InspectOptions& options, const CommandContext& context) {
   std::vector<LayerReport> layers;
   opened.model->for_each_module([&](Module& module) {
     if (const auto* layer = dynamic_cast<const QuantConv2d*>(&module); layer && layer->weight_quantizer)
-      layers.push_back(report_layer(*layer));
+      layers.push_back({layer->name(), layer->weight.shape(), weight_statistics(*layer),
+                        layer->activation_quantizer->alpha.value().item()});
   });
   int64_t parameters = 0;
   for (const auto& parameter : opened.model->parameters()) parameters += parameter.variable->value().elements();
@@ -82,11 +62,11 @@ void run_inspect(const InspectOptions& options, const CommandContext& context) {
   for (const LayerReport& layer : layers)
     rows.push_back({{"name", layer.name},
                     {"shape", layer.shape.sizes()},
-                    {"weight_alpha", layer.weight_alpha},
+                    {"weight_alpha", layer.weight.alpha},
                     {"activation_alpha", layer.activation_alpha},
-                    {"clipped", layer.clipped},
-                    {"zero", layer.zero},
-                    {"occupancy", layer.occupancy}});
+                    {"clipped", layer.weight.clipped},
+                    {"zero", layer.zero()},
+                    {"occupancy", layer.weight.occupancy}});
   print_json({{"command", "inspect"},
               {"checkpoint", options.path},
               {"model", opened.settings.name},

@@ -9,6 +9,7 @@
 #include "core/io/atomic_file.h"
 #include "core/quant/level_set.h"
 #include "tools/config/schema.h"
+#include "tools/nearest.h"
 
 namespace apotnet {
 namespace fs = std::filesystem;
@@ -50,7 +51,8 @@ JsonNode load_file(const fs::path& path, std::vector<fs::path>& chain) {
   if (repeats) {
     std::string cycle;
     for (const fs::path& step : chain) cycle += (cycle.empty() ? "" : " extends ") + step.filename().string();
-    fail(ErrorCategory::configuration, path.string(), ":1:1: error: extends: a circle, ", cycle);
+    fail(ErrorCategory::configuration, path.string(), ":1:1: error: extends: a circle, ", cycle,
+         "; take one of them out");
   }
   const std::vector<std::byte> bytes = read_file(path.string());
   JsonNode node = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
@@ -62,7 +64,8 @@ JsonNode load_file(const fs::path& path, std::vector<fs::path>& chain) {
            base->describe());
     const fs::path base_path = path.parent_path() / base->string;
     if (!fs::exists(base_path, unknown))
-      fail(ErrorCategory::configuration, base->origin, ": error: extends: there is no ", base_path.string());
+      fail(ErrorCategory::configuration, base->origin, ": error: extends: there is no ", base_path.string(),
+           "; the name is relative to this file");
     JsonNode merged = load_file(base_path, chain);
     node.erase("extends");
     merge(merged, node);
@@ -163,6 +166,7 @@ class Reader {
   }
 
   void check_keys(const JsonNode& node, const std::string& path) {
+    if (path == "stages" && !node.is(Kind::array)) return;  // read_stages() says that it is no list
     for (size_t i = 0; i < node.keys.size(); ++i) {
       const std::string full = path.empty() ? node.keys[i] : path + "." + node.keys[i];
       std::string pattern = full;
@@ -175,10 +179,9 @@ class Reader {
           check_keys(node.items[i], full);
         continue;
       }
-      const std::string near = nearest_path(pattern);
-      mistake(node.key_origins[i], full, ": unknown key", near.empty() ? "" : "; did you mean " + near + "?");
+      mistake(node.key_origins[i], full, ": unknown key", did_you_mean(nearest_path(pattern)));
     }
-    if (path == "stages" && node.is(Kind::array))
+    if (path == "stages")
       for (size_t i = 0; i < node.items.size(); ++i) {
         const std::string full = text("stages.", i);
         if (node.items[i].is(Kind::object))
@@ -261,6 +264,9 @@ class Reader {
         if (run.stages[j].name == stage.name)
           mistake(origin("name"), "stages.", i, ".name: \"", stage.name, "\" is the name of stages.", j, " too");
     }
+    if (run.data.ghost_batch == 1)
+      mistake(find(root, "data.ghost_batch")->origin,
+              "data.ghost_batch: a single image has no statistics worth the name; expected 0 (off) or at least 2");
     if (run.quant.grad_scale != 1 && run.quant.variant != "imagenet")
       mistake(find(root, "quant.grad_scale")->origin,
               "quant.grad_scale: only the imagenet variant scales these gradients; set quant.variant to imagenet");

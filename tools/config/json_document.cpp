@@ -1,6 +1,7 @@
 #include "tools/config/json_document.h"
 
 #include <algorithm>
+#include <cctype>
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -82,7 +83,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& value) override {
     const std::string where = begin_of_token();
     JsonNode& object = *open_.back();
-    if (std::ranges::count(object.keys, value) > 0) fail_at(where, "\"", value, "\" stands twice in this object");
+    if (std::ranges::count(object.keys, value) > 0)
+      fail_at(where, "\"", value, "\" stands twice in this object; keep one");
     object.keys.push_back(value);
     object.key_origins.push_back(where);
     return true;
@@ -93,10 +95,26 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     if (const size_t cut = what.find(": "); cut != std::string::npos) what = what.substr(cut + 2);
     std::ranges::replace(what, '\n', ' ');
     const size_t at = std::min(position == 0 ? 0 : position - 1, text_.size());
-    fail_at(place(at), what, "; comments and trailing commas are not allowed");
+    fail_at(place(at), what, hint(at));
   }
 
  private:
+  // What people put there who are used to other notations.
+  const char* hint(size_t at) const {
+    constexpr const char* kSpace = " \t\r\n";
+    if (text_.find_first_not_of(kSpace) == text_.npos) return "; the file is empty: write an object {...}";
+    if (at >= text_.size()) return "; a bracket or a quote before it is not closed";
+    const char c = text_[at];
+    const size_t before = at == 0 ? text_.npos : text_.find_last_not_of(kSpace, at - 1);
+    if ((c == '}' || c == ']') && before != text_.npos && text_[before] == ',')
+      return "; trailing commas are not allowed: take out the one before it";
+    if (c == '/' || c == '#') return "; comments are not allowed";
+    if (c == '\'') return "; strings and keys take double quotes";
+    if (c == '.' || c == '+') return "; a number begins with a digit or a minus, as in 0.1";
+    if (std::isalpha(static_cast<unsigned char>(c)))
+      return "; words take double quotes, except for true, false and null in small letters";
+    return "";
+  }
   template <typename... Parts>
   [[noreturn]] void fail_at(const std::string& where, const Parts&... parts) {
     fail(ErrorCategory::configuration, where, ": error: ", parts...);

@@ -6,7 +6,7 @@
 
 namespace apotnet {
 
-// What a training run is made of. Every member is a row of the field table (schema.cpp), which says its range and
+// What a training run is made of. Every member is a row of the field table (field_table.cpp), which says its range and
 // meaning; the values here are the defaults.
 
 struct ModelConfig {
@@ -15,7 +15,7 @@ struct ModelConfig {
 
 struct DataConfig {
   std::string name = "cifar10", root;
-  int64_t batch = 128;
+  int64_t batch = 128, ghost_batch = 0;
   std::vector<std::string> augment{"pad_crop", "flip"};
   int64_t validation = 5000;
   int64_t workers = 1;
@@ -25,6 +25,7 @@ struct DataConfig {
 
 struct QuantConfig {
   std::string method = "apot", variant = "cifar", first_last = "apot-compat";
+  bool rcf = true, weight_norm = true;
   double grad_scale = 1;
 };
 

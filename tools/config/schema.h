@@ -13,7 +13,8 @@
 namespace apotnet {
 
 /// Where a field's value lives.
-using FieldTarget = std::variant<int64_t*, double*, std::string*, std::vector<std::string>*, std::vector<int64_t>*>;
+using FieldTarget =
+    std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, std::vector<int64_t>*>;
 
 /// One row of the table that drives reading, checking, `config show` and the reference in docs/.
 struct Field {
@@ -34,7 +35,7 @@ struct Field {
   bool assign(const JsonNode& value, FieldTarget target) const;
 };
 
-/// Every field, in the order in which a resolved configuration shows them.
+/// Every field (field_table.cpp), in the order in which a resolved configuration shows them.
 std::span<const Field> fields();
 
 /// The value at a target as JSON.

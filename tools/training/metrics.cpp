@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string_view>
+#include <tuple>
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
@@ -57,6 +58,55 @@ void filter_lines(const std::string& path, std::string_view header,
   write_file_atomically(path, {bytes_of(content)});
 }
 
+nlohmann::ordered_json layers_json(const std::vector<LayerStatistics>& layers) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  const auto or_null = [](std::optional<double> value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+  };
+  for (const LayerStatistics& layer : layers)
+    rows.push_back({{"name", layer.name},
+                    {"weight_alpha", layer.weight.alpha},
+                    {"activation_alpha", layer.activation.alpha},
+                    {"weight_clipped", layer.weight.clipped},
+                    {"activation_clipped", layer.activation.clipped},
+                    {"weight_occupancy", layer.weight.occupancy},
+                    {"activation_occupancy", layer.activation.occupancy},
+                    {"weight_alpha_gradient", or_null(layer.weight_alpha_gradient)},
+                    {"activation_alpha_gradient", or_null(layer.activation_alpha_gradient)},
+                    {"weight_sqnr_db", layer.weight.sqnr_db},  // infinity is written as null
+                    {"activation_sqnr_db", layer.activation.sqnr_db}});
+  return rows;
+}
+
+// Counts per level; the axis is the number of the level.
+void add_levels(EventSummary& summary, const std::string& tag, const std::vector<int64_t>& occupancy) {
+  std::vector<double> edges(occupancy.size() + 1);
+  for (size_t i = 0; i < edges.size(); ++i) edges[i] = static_cast<double>(i) - 0.5;
+  summary.histogram(tag, edges, occupancy);
+}
+
+EventSummary summary_of(const EpochMetrics& m) {
+  EventSummary summary;
+  summary.scalar("loss/train", m.train_loss);
+  summary.scalar("loss/validation", m.validation_loss);
+  summary.scalar("top1/train", m.train_top1);
+  summary.scalar("top1/validation", m.validation_top1);
+  summary.scalar("learning_rate", m.learning_rate);
+  summary.scalar("images_per_second", m.images_per_second);
+  for (const LayerStatistics& layer : m.layers)
+    for (const auto& [kind, quantizer, gradient] :
+         {std::tuple{"weight/", &layer.weight, layer.weight_alpha_gradient},
+          std::tuple{"activation/", &layer.activation, layer.activation_alpha_gradient}}) {
+      const std::string name = kind + layer.name;
+      summary.scalar("alpha/" + name, quantizer->alpha);
+      summary.scalar("clipped/" + name, quantizer->clipped);
+      summary.scalar("sqnr_db/" + name, quantizer->sqnr_db);
+      if (gradient) summary.scalar("alpha_gradient/" + name, *gradient);
+      add_levels(summary, "levels/" + name, quantizer->occupancy);
+    }
+  return summary;
+}
+
 void append_json(const std::string& path, const nlohmann::ordered_json& object) {
   append_to_file(path, bytes_of(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"));
 }
@@ -64,14 +114,16 @@ void append_json(const std::string& path, const nlohmann::ordered_json& object) 
 }  // namespace
 
 MetricsFiles::MetricsFiles(const std::string& folder)
-    : csv_(folder + "/metrics.csv"), jsonl_(folder + "/metrics.jsonl") {}
+    : folder_(folder), csv_(folder + "/metrics.csv"), jsonl_(folder + "/metrics.jsonl") {}
 
 void MetricsFiles::start() {
   write_file_atomically(csv_, {bytes_of(kCsvHeader)});
   write_file_atomically(jsonl_, {});
+  events_.emplace(folder_);
 }
 
-void MetricsFiles::cut_back(const std::vector<std::string>& stages, const std::string& stage, int64_t epochs) {
+void MetricsFiles::cut_back(const std::vector<std::string>& stages, const std::string& stage, int64_t epochs,
+                            int64_t run_epochs) {
   const auto number = [&](const std::string& name) { return std::ranges::find(stages, name) - stages.begin(); };
   const auto stays = [&](const LineKey& key) {
     if (key.stage != stage) return number(key.stage) < number(stage);
@@ -79,6 +131,7 @@ void MetricsFiles::cut_back(const std::vector<std::string>& stages, const std::s
   };
   filter_lines(csv_, kCsvHeader, [&](const std::string& line) { return stays(key_of_csv(line)); });
   filter_lines(jsonl_, "", [&](const std::string& line) { return stays(key_of_json(line)); });
+  events_.emplace(folder_, run_epochs + 1);
 }
 
 void MetricsFiles::append(const EpochMetrics& m) {
@@ -88,6 +141,7 @@ void MetricsFiles::append(const EpochMetrics& m) {
   append_json(jsonl_, {{"kind", "epoch"},
                        {"stage", m.stage},
                        {"epoch", m.epoch},
+                       {"run_epoch", m.run_epoch},
                        {"step", m.step},
                        {"samples_seen", m.samples_seen},
                        {"learning_rate", m.learning_rate},
@@ -96,17 +150,24 @@ void MetricsFiles::append(const EpochMetrics& m) {
                        {"validation_loss", m.validation_loss},
                        {"validation_top1", m.validation_top1},
                        {"seconds", m.seconds},
-                       {"images_per_second", m.images_per_second}});
+                       {"images_per_second", m.images_per_second},
+                       {"layers", layers_json(m.layers)}});
+  events_->append(m.run_epoch, summary_of(m));
 }
 
 void MetricsFiles::append(const TestMetrics& m) {
   append_json(jsonl_, {{"kind", "test"},
                        {"stage", m.stage},
                        {"epoch", m.epoch},
+                       {"run_epoch", m.run_epoch},
                        {"test_loss", m.test_loss},
                        {"test_top1", m.test_top1},
                        {"test_top5", m.test_top5},
                        {"seconds", m.seconds}});
+  EventSummary summary;
+  summary.scalar("loss/test", m.test_loss);
+  summary.scalar("top1/test", m.test_top1);
+  events_->append(m.run_epoch, summary);
 }
 
 }  // namespace apotnet

@@ -60,7 +60,8 @@ ModelSettings model_settings(const RunConfig& run, const StageConfig& stage, int
                     .weight_bits = static_cast<int>(stage.weight_bits),
                     .activation_bits = static_cast<int>(stage.activation_bits),
                     .first_last = parse_first_last(run.quant.first_last),
-                    .gradient_scale = run.quant.grad_scale}};
+                    .threshold_gradient = {.scale = run.quant.grad_scale, .reparameterized = run.quant.rcf},
+                    .weight_norm = run.quant.weight_norm}};
 }
 
 std::string required_metadata(const TensorFile& file, const std::string& path, const std::string& key) {

@@ -1,11 +1,15 @@
 #include "tools/training/stage.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
+#include "layers/batch_norm.h"
+#include "layers/quant_conv2d.h"
 #include "layers/state.h"
 #include "models/registry.h"
+#include "tools/config/config.h"
 #include "tools/training/model_file.h"
 
 namespace apotnet {
@@ -27,6 +31,33 @@ std::vector<ParameterGroup> parameter_groups(Module& model, const RunConfig& run
   return {rest, activation, weight};
 }
 
+bool is_weight_alpha(const std::string& name) {
+  return name.ends_with(".weight_quant.wgt_alpha") || name.ends_with(".weight_alpha");
+}
+
+// Thresholds of normalised and of raw weights are in different units: one cannot go on as the other.
+void drop_alphas_of_other_units(Module& model, TensorFile& file, const std::string& path) {
+  const bool ours = file.metadata.contains("format_version");
+  const bool normalised = !ours || parse_resolved(required_metadata(file, path, "config"), path).quant.weight_norm;
+  bool drops = false;
+  model.for_each_module([&](Module& module) {
+    const auto* layer = dynamic_cast<QuantConv2d*>(&module);
+    drops |= layer && layer->weight_quantizer && layer->weight_quantizer->normalises() != normalised;
+  });
+  if (drops) std::erase_if(file.tensors, [](const NamedTensor& entry) { return is_weight_alpha(entry.name); });
+}
+
+// Alphas of weights that the file lacks start anew: where they begin may depend on the weights, which have come now.
+void start_missing_alphas(Module& model, const std::vector<std::string>& missing) {
+  model.for_each_module([&](Module& module) {
+    auto* layer = dynamic_cast<QuantConv2d*>(&module);
+    const bool starts = layer && std::ranges::any_of(missing, [&](const std::string& name) {
+                          return name.starts_with(layer->name() + ".") && is_weight_alpha(name);
+                        });
+    if (starts) layer->weight_quantizer->start_alpha(layer->weight.value());
+  });
+}
+
 }  // namespace
 
 Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device device) {
@@ -34,7 +65,11 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
   std::unique_ptr<Model> model = make_model(model_settings(run, config, classes));
   Philox random(static_cast<uint64_t>(run.seed), RandomStream::weights);
   model->initialize(random);
+<<<<<<< HEAD
   if (device != Device{}) model->move_to(device);
+=======
+  set_ghost_batch(*model, run.data.ghost_batch);
+>>>>>>> main
   const auto groups = parameter_groups(*model, run, config);
   return {.config = config,
           .model = std::move(model),
@@ -47,7 +82,9 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
 size_t start_from(Model& model, const std::string& path) {
   LoadReport report;
   try {
-    report = load_state(model, read_checkpoint_file(path));
+    TensorFile file = read_checkpoint_file(path);
+    drop_alphas_of_other_units(model, file, path);
+    report = load_state(model, file);
   } catch (const Error& error) {
     if (std::string_view(error.what()).starts_with(path)) throw;
     fail(error.category(), path, ": ", error.what());
@@ -57,6 +94,7 @@ size_t start_from(Model& model, const std::string& path) {
       if (!name.ends_with("alpha") && !name.starts_with("optimizer."))
         fail(ErrorCategory::damaged_data, path, ": is of another network: ", name,
              names == &report.missing ? " is missing" : " has no place in this one");
+  start_missing_alphas(model, report.missing);
   return report.missing.size();
 }
 

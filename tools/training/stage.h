@@ -24,7 +24,8 @@ struct Stage {
 Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device device = {});
 
 /// Takes weights, statistics and alphas of a checkpoint of the same network, whoever wrote it; where it has no alphas
-/// (a float network) they stay fresh. Returns how many stay so. Error: input_missing, damaged_data.
+/// (a float network), or has those of weights in other units (quant.weight_norm), they stay fresh. Returns how many.
+/// Error: input_missing, damaged_data.
 size_t start_from(Model& model, const std::string& path);
 
 }  // namespace apotnet

@@ -9,7 +9,6 @@
 #include "core/io/atomic_file.h"
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
-#include "data/registry.h"
 #include "layers/quant_conv2d.h"
 #include "tools/fixed.h"
 #include "tools/training/environment.h"
@@ -21,13 +20,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+// Images of the validation split that the statistics of the quantizers are taken from.
+constexpr int64_t kObservedImages = 64;
 
-std::shared_ptr<const Dataset> open_split(const RunConfig& run, Split split, int64_t limit) {
-  const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
-  const auto dataset = open_dataset(run.data.name, resolve_data_root("", run.data.root), split, generated);
-  return limit > 0 ? take_first(dataset, limit) : dataset;
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 [[noreturn]] void fail_diverged(Model& model, const std::string& where, double loss) {
   const std::string fault = first_unusable(model);
@@ -46,17 +42,6 @@ auto located(const std::string& where, Work&& work) {
   }
 }
 
-LoaderOptions loader_options(const RunConfig& run) {
-  const auto has = [&](const char* name) {
-    return std::ranges::find(run.data.augment, name) != run.data.augment.end();
-  };
-  return {.batch = run.data.batch,
-          .shuffle = true,
-          .augmentation = {.pad = has("pad_crop") ? 4 : 0, .flip = has("flip")},
-          .seed = static_cast<uint64_t>(run.seed),
-          .workers = static_cast<int>(run.data.workers)};
-}
-
 std::string describe(const TrainingPosition& position) {
   return text(position.stage, " after ", position.epoch, " epochs and ", position.batch, " steps");
 }
@@ -68,8 +53,11 @@ std::string epoch_label(const Stage& stage) {
 }  // namespace
 
 Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
-    : run_(config.run), options_(options), config_json_(config.json), progress_(options.quiet) {
-  open_data();
+    : run_(config.run),
+      options_(options),
+      config_json_(config.json),
+      progress_(options.quiet, stderr_terminal(options.color)) {
+  data_ = open_run_data(run_);
   std::filesystem::path path;
   if (options_.resume)
     path = find_resumed(config);
@@ -78,21 +66,10 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
   if (options_.device != Device{})
     resident_ = make_resident(*train_, loader_options(run_).augmentation.pad, options_.device);
   if (!resumed_ && !options_.init.empty())
-    start_from(*make_stage(run_, run_.stages.size() - 1, train_->classes()).model, options_.init);
+    start_from(*make_stage(run_, run_.stages.size() - 1, data_.train->classes()).model, options_.init);
   // Last: a run that cannot start leaves no folder behind.
   folder_ = std::make_unique<RunFolder>(path);
   prepare_folder();
-}
-
-void Trainer::open_data() {
-  train_ = open_split(run_, Split::train, run_.data.train_limit);
-  test_ = open_split(run_, Split::test, run_.data.test_limit);
-  validation_ = test_;  // the reference's way of choosing the best epoch
-  if (run_.data.validation > 0) {
-    const TrainValidation parts = split_validation(train_, run_.data.validation, static_cast<uint64_t>(run_.seed));
-    train_ = parts.train;
-    validation_ = parts.validation;
-  }
 }
 
 // The folder to go on in; its newest checkpoint, if there is one, becomes resumed_.
@@ -114,7 +91,9 @@ std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
     });
   }
   if (!resumed_) {
-    if (!given.empty()) fail(ErrorCategory::input_missing, "--resume ", given.string(), ": holds no checkpoint");
+    if (!given.empty())
+      fail(ErrorCategory::input_missing, "--resume ", given.string(),
+           ": holds no checkpoint; expected a run folder, with checkpoints/last.safetensors in it");
     progress_.line(text(folder.string(), ": no checkpoint to resume from; starts from the beginning"));
     return folder;
   }
@@ -128,6 +107,7 @@ std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
 
 // Files of the run as they have to be before the first step of this process.
 void Trainer::prepare_folder() {
+  progress_.log_to(folder_->file("train.log"));
   metrics_.emplace(folder_->path().string());
   status_file_.emplace(folder_->file("status.json"));
   StartOfRun start{.config = options_.config_path,
@@ -141,7 +121,7 @@ void Trainer::prepare_folder() {
     start.from = describe(position);
     std::vector<std::string> stages;
     for (const StageConfig& stage : run_.stages) stages.push_back(stage.name);
-    metrics_->cut_back(stages, position.stage, position.epoch);
+    metrics_->cut_back(stages, position.stage, position.epoch, epochs_before(position.stage_number) + position.epoch);
     progress_.line(text("resumes ", resumed_->path, " at ", start.from));
   } else {
     write_file_atomically(folder_->file("config.json"), {std::as_bytes(std::span(config_json_))});
@@ -164,6 +144,7 @@ TrainResult Trainer::run() {
     status_.exit_code = error.exit_code();
     status_.message = error.what();
     try {
+      progress_.log(text("error: ", error.what()));
       write_status();
     } catch (const Error&) {
       // The first error tells more, and may well be why this one came.
@@ -199,7 +180,11 @@ TrainResult Trainer::train_stages() {
 }
 
 Stage Trainer::begin_stage(size_t number, const std::string& from) {
+<<<<<<< HEAD
   Stage stage = make_stage(run_, number, train_->classes(), options_.device);
+=======
+  Stage stage = make_stage(run_, number, data_.train->classes());
+>>>>>>> main
   if (!from.empty()) {
     const size_t fresh = start_from(*stage.model, from);
     progress_.line(text("starts from ", from, fresh > 0 ? text("; ", fresh, " alphas start fresh") : ""));
@@ -215,7 +200,11 @@ Stage Trainer::resume_stage() {
   if (number >= run_.stages.size() || run_.stages[number].name != position.stage)
     fail(ErrorCategory::damaged_data, resumed_->path, ": stage ", number, " of the configuration is not ",
          position.stage);
+<<<<<<< HEAD
   Stage stage = make_stage(run_, number, train_->classes(), options_.device);
+=======
+  Stage stage = make_stage(run_, number, data_.train->classes());
+>>>>>>> main
   restore(*resumed_, *stage.model, stage.optimizer);
   stage.position = position;
   resumed_.reset();
@@ -242,13 +231,19 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
   epoch_start_ = Clock::now();
   epoch_images_ = 0;
+<<<<<<< HEAD
   LoaderOptions options = loader_options(run_);
   options.placements_only = resident_.images.defined();
   const int64_t steps = (train_->size() - 1) / options.batch + 1;
+=======
+  alpha_gradients_.clear();
+  const LoaderOptions options = loader_options(run_);
+  const int64_t steps = (data_.train->size() - 1) / options.batch + 1;
+>>>>>>> main
   if (position.batch > steps)
     fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
-         " of an epoch, but one of ", train_->name(), " has ", steps, "; is this other data?");
-  Loader loader(train_, options, {.epoch = position.epoch, .batch = position.batch});
+         " of an epoch, but one of ", data_.train->name(), " has ", steps, "; is this other data?");
+  Loader loader(data_.train, options, {.epoch = position.epoch, .batch = position.batch});
   stage.model->set_training(true);
   report(stage, steps);
   while (const auto batch = loader.next()) {
@@ -262,8 +257,10 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   const double seconds = seconds_since(epoch_start_), images = static_cast<double>(position.epoch_images);
   return {.stage = position.stage,
           .epoch = position.epoch + 1,
+
           .step = position.step,
           .samples_seen = position.samples_seen,
+          .run_epoch = epochs_before(position.stage_number) + position.epoch + 1,
           .learning_rate = stage.config.lr * stage.schedule.factor(position.epoch, steps - 1, steps),
           .train_loss = position.epoch_loss / images,
           .train_top1 = 100 * static_cast<double>(position.epoch_correct) / images,
@@ -287,6 +284,7 @@ void Trainer::train_step(Stage& stage, const Batch& batch, int64_t steps) {
   const double value = loss.value().item();
   if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
   loss.backward();
+  alpha_gradients_.add(*stage.model);
   stage.optimizer.step(stage.schedule.factor(position.epoch, batch.number, steps));
   stage.optimizer.clear_gradients();
 
@@ -321,12 +319,15 @@ void Trainer::add_device_result(Stage& stage, const std::optional<StepResult>& r
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   const std::string label = epoch_label(stage);
   const Evaluation found = located(label + ", validation", [&] {
-    return evaluate(*stage.model, validation_->classes(), validation_, static_cast<int>(run_.data.workers));
+    return evaluate(*stage.model, data_.validation->classes(), data_.validation, static_cast<int>(run_.data.workers));
   });
   // The loss of a step is computed before its update, so the last update of an epoch shows only here.
   if (!std::isfinite(found.loss)) fail_diverged(*stage.model, label + ", validation", found.loss);
   metrics.validation_loss = found.loss;
   metrics.validation_top1 = found.top1;
+  metrics.layers =
+      layer_statistics(*stage.model, Loader(data_.validation, {.batch = kObservedImages, .workers = 0}).next()->images);
+  alpha_gradients_.put_into(metrics.layers);
   TrainingPosition& position = stage.position;
   ++position.epoch;
   ++epochs_;
@@ -341,7 +342,7 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   status_.eta_seconds = seconds_left(position);
   write_status();
   progress_.line(text(label, ": loss ", fixed(metrics.train_loss, 2), ", train ", fixed(metrics.train_top1, 2), " %, ",
-                      validation_ == test_ ? "test " : "validation ", fixed(metrics.validation_top1, 2), " %",
+                      data_.validation == data_.test ? "test " : "validation ", fixed(metrics.validation_top1, 2), " %",
                       best ? " (best)" : "", ", ", static_cast<int64_t>(metrics.images_per_second), " images/s"));
 }
 
@@ -354,10 +355,15 @@ Evaluation Trainer::finish_stage(const Stage& stage) {
     if (const std::string kept = kept_checkpoint(stage, name); more && !std::filesystem::exists(kept, ignored))
       keep_under_name(folder_->checkpoint(name), kept);
   const OpenedModel best = open_model(more ? kept_checkpoint(stage, "best") : folder_->checkpoint("best"), {});
+<<<<<<< HEAD
   if (options_.device != Device{}) best.model->move_to(options_.device);
   Evaluation found = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
+=======
+  Evaluation found = evaluate(*best.model, best.settings.classes, data_.test, static_cast<int>(run_.data.workers));
+>>>>>>> main
   metrics_->append(TestMetrics{.stage = stage.position.stage,
                                .epoch = stage.position.epoch,
+                               .run_epoch = epochs_before(stage.position.stage_number) + stage.position.epoch,
                                .test_loss = found.loss,
                                .test_top1 = found.top1,
                                .test_top5 = found.top5,
@@ -387,7 +393,6 @@ void Trainer::report(const Stage& stage, int64_t steps) {
   const double images = static_cast<double>(std::max<int64_t>(position.epoch_images, 1));
   const double seconds = seconds_since(epoch_start_);
   const double loss = position.epoch_loss / images, top1 = 100 * static_cast<double>(position.epoch_correct) / images;
-  progress_.update(epoch_label(stage), position.epoch_images, train_->size(), seconds, loss, top1);
   status_.stage = position.stage;
   status_.stage_number = position.stage_number + 1;
   status_.stages = static_cast<int64_t>(run_.stages.size());
@@ -399,6 +404,16 @@ void Trainer::report(const Stage& stage, int64_t steps) {
   status_.train_top1 = top1;
   status_.images_per_second = seconds > 0 ? static_cast<double>(epoch_images_) / seconds : 0;
   status_.eta_seconds = seconds_left(position);
+  const double rate = status_.images_per_second;
+  const auto left = static_cast<double>(data_.train->size() - position.epoch_images);
+  progress_.update({.label = epoch_label(stage),
+                    .images = position.epoch_images,
+                    .images_per_epoch = data_.train->size(),
+                    .images_per_second = rate,
+                    .loss = loss,
+                    .top1 = top1,
+                    .seconds_left = rate > 0 ? left / rate : -1,
+                    .all_seconds = images_ > 0 ? status_.eta_seconds : -1});
   if (status_file_->due()) write_status();
 }
 
@@ -407,12 +422,18 @@ void Trainer::write_status() {
   status_file_->write(status_);
 }
 
+int64_t Trainer::epochs_before(int64_t stage_number) const {
+  int64_t epochs = 0;
+  for (size_t i = 0; i < static_cast<size_t>(stage_number); ++i) epochs += run_.stages[i].epochs;
+  return epochs;
+}
+
 // All that remains at the rate of this process so far, validation and saving included; 0 while there is no rate.
 double Trainer::seconds_left(const TrainingPosition& position) const {
   int64_t epochs = 0;
   for (size_t i = static_cast<size_t>(position.stage_number); i < run_.stages.size(); ++i)
     epochs += run_.stages[i].epochs;
-  const int64_t left = epochs * train_->size() - position.samples_seen;
+  const int64_t left = epochs * data_.train->size() - position.samples_seen;
   return images_ > 0 ? static_cast<double>(left) * seconds_since(start_) / static_cast<double>(images_) : 0;
 }
 

@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
 #include "data/loader.h"
 #include "tools/config/config.h"
 #include "tools/training/device_steps.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/metrics.h"
 #include "tools/training/progress.h"
+#include "tools/training/run_data.h"
 #include "tools/training/run_folder.h"
 #include "tools/training/stage.h"
 #include "tools/training/status.h"
@@ -30,6 +30,7 @@ struct TrainOptions {
   int threads = 1;                     ///< in use; for environment.json
   Device device;                       ///< that trains and evaluates
   bool quiet = false;
+  std::string color = "auto";  ///< auto, always or never
 };
 
 struct TrainResult {
@@ -55,7 +56,6 @@ class Trainer {
   TrainResult run();
 
  private:
-  void open_data();
   std::filesystem::path find_resumed(const ResolvedConfig& config);
   void prepare_folder();
 
@@ -75,17 +75,19 @@ class Trainer {
   void report(const Stage& stage, int64_t steps);
   void write_status();
   double seconds_left(const TrainingPosition& position) const;
+  int64_t epochs_before(int64_t stage_number) const;
 
   RunConfig run_;
   TrainOptions options_;
   std::string config_json_;  // of a resumed run, as it was first given
-  std::shared_ptr<const Dataset> train_, validation_, test_;
+  RunData data_;
   Progress progress_;
   std::optional<SavedTraining> resumed_;
   std::unique_ptr<RunFolder> folder_;
   ResidentImages resident_;                    // on the device that trains, if one does
   std::unique_ptr<DeviceSteps> device_steps_;  // of the present stage
   std::optional<MetricsFiles> metrics_;
+  AlphaGradients alpha_gradients_;  // of the present epoch
   std::optional<StatusFile> status_file_;
   Status status_;
   // Of this process: what it has done since `start_`, and the same of the present epoch.

@@ -108,6 +108,22 @@ void ReferenceQuantize::quantize_activation_backward(const Tensor& g, const Tens
   });
 }
 
+void ReferenceQuantize::clipped_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, bool has_sign,
+                                         Tensor& galpha) const {
+  dispatch_float(g.dtype(), [&](auto zero) {
+    using Float = decltype(zero);
+    const auto gs = g.data<Float>(), xs = x.data<Float>();
+    const Float a = alpha.data<Float>()[0];
+    double sum = 0;
+    for (size_t i = 0; i < gs.size(); ++i) {
+      const Float z = xs[i] / a;
+      if (z > 1) sum += static_cast<double>(gs[i]);
+      if (has_sign && z < -1) sum -= static_cast<double>(gs[i]);
+    }
+    galpha.data<Float>()[0] = static_cast<Float>(sum);
+  });
+}
+
 void ReferenceQuantize::dequantize(const Quantized& q, Tensor& values) const {
   dispatch_float(values.dtype(), [&](auto zero) {
     using Float = decltype(zero);

@@ -28,56 +28,70 @@ Running fresh_statistics(const Shape& channels, DType dtype) {
   return {Tensor::full(channels, dtype, 0.2), Tensor::full(channels, dtype, 1.7)};
 }
 
-UncomputedNorm uncomputed(const std::vector<Variable>& in, bool training) {
+// Evaluation, training, training by sub-batches of at most three images.
+struct Mode {
+  bool training;
+  int64_t ghost_batch = 0;
+};
+const Mode kTraining{true};
+const std::vector<Mode> kModes{Mode{false}, kTraining, {true, 3}};
+
+UncomputedNorm uncomputed(const std::vector<Variable>& in, const Mode& mode) {
   Running running = fresh_statistics(in[1].shape(), in[0].value().dtype());
-  return training ? uncomputed_norm_train(in[0], in[1], in[2], 1e-5, 0.1, running.mean, running.variance)
-                  : uncomputed_norm_eval(in[0], in[1], in[2], 1e-5, running.mean, running.variance);
+  return mode.training
+             ? uncomputed_norm_train(in[0], in[1], in[2], 1e-5, 0.1, running.mean, running.variance, mode.ghost_batch)
+             : uncomputed_norm_eval(in[0], in[1], in[2], 1e-5, running.mean, running.variance);
 }
 
-Variable computed(const std::vector<Variable>& in, bool training) {
+Variable computed(const std::vector<Variable>& in, const Mode& mode) {
   Running running = fresh_statistics(in[1].shape(), in[0].value().dtype());
-  return training ? batch_norm_train(in[0], in[1], in[2], 1e-5, 0.1, running.mean, running.variance)
-                  : batch_norm_eval(in[0], in[1], in[2], 1e-5, running.mean, running.variance);
+  return mode.training
+             ? batch_norm_train(in[0], in[1], in[2], 1e-5, 0.1, running.mean, running.variance, mode.ghost_batch)
+             : batch_norm_eval(in[0], in[1], in[2], 1e-5, running.mean, running.variance);
 }
 
 }  // namespace
 
 TEST_CASE("gradient: norm_relu and norm_add_relu, training and evaluation") {
   for (const Shape& shape : kShapes)
-    for (const bool training : {true, false}) {
+    for (const Mode& mode : kModes) {
       INFO(text(shape));
       Philox random = random_numbers(24);
       std::vector<Tensor> inputs = inputs_of(shape, random);
-      expect_gradients([&](const auto& in) { return norm_add_relu(uncomputed(in, training), in[3]); }, inputs);
+      expect_gradients([&](const auto& in) { return norm_add_relu(uncomputed(in, mode), in[3]); }, inputs);
       inputs.pop_back();
-      expect_gradients([&](const auto& in) { return norm_relu(uncomputed(in, training)); }, inputs);
+      expect_gradients([&](const auto& in) { return norm_relu(uncomputed(in, mode)); }, inputs);
     }
 }
 
 TEST_CASE("gradient: norm_relu_quantize, the residual of the rounding frozen") {
   for (const Shape& shape : kShapes)
-    for (const bool training : {true, false})
-      for (const double scale : {1.0, 0.01}) {
+    for (const Mode& mode : kModes)
+      for (const ThresholdGradient& learning :
+           {ThresholdGradient{}, ThresholdGradient{.scale = 0.01}, ThresholdGradient{.reparameterized = false}}) {
         INFO(text(shape));
-        CAPTURE(training);
+        CAPTURE(mode.training);
+        CAPTURE(mode.ghost_batch);
         Philox random = random_numbers(25);
         std::vector<Tensor> point = inputs_of(shape, random);
         point[3] = Tensor::scalar(kAlpha, DType::f64);
         const LevelSet& levels = LevelSet::for_activations(LevelMethod::apot, 4);
         const auto function = [&](const std::vector<Variable>& in) {
-          return values_of(norm_relu_quantize(uncomputed(in, training), in[3], levels, "conv", scale));
+          return values_of(norm_relu_quantize(uncomputed(in, mode), in[3], levels, "conv", learning));
         };
         std::vector<Variable> at_point;
         for (const Tensor& tensor : point) at_point.emplace_back(tensor);
         const std::vector<double> values = doubles(function(at_point).value()),
-                                  y0 = doubles(relu(computed(at_point, training)).value());
-        // alpha * (min(z, 1) + q - min(z, 1) at the point itself), z = relu(batch norm) / alpha
+                                  y0 = doubles(relu(computed(at_point, mode)).value());
+        // alpha * (min(z, 1) + q - min(z, 1) at the point itself), z = relu(batch norm) / alpha; if only the clipped
+        // values count, the residual is frozen in the values' units
         const auto surrogate = [&](const std::vector<Variable>& in) {
-          const double alpha = kAlpha + scale * (in[3].value().item() - kAlpha);
-          Tensor y = relu(computed(in, training)).value().clone();
+          const double alpha = kAlpha + learning.scale * (in[3].value().item() - kAlpha);
+          const double unit = learning.reparameterized ? alpha : kAlpha;
+          Tensor y = relu(computed(in, mode)).value().clone();
           for (size_t i = 0; i < y0.size(); ++i) {
             const double residual = values[i] / kAlpha - std::min(y0[i] / kAlpha, 1.0);
-            y.data<double>()[i] = alpha * (std::min(y.data<double>()[i] / alpha, 1.0) + residual);
+            y.data<double>()[i] = alpha * std::min(y.data<double>()[i] / alpha, 1.0) + unit * residual;
           }
           return Variable(y);
         };
@@ -85,7 +99,7 @@ TEST_CASE("gradient: norm_relu_quantize, the residual of the rounding frozen") {
       }
 }
 
-TEST_CASE("norm_relu: values, codes and running statistics have the bits of the operations one by one") {
+TEST_CASE("norm_relu: values and codes have the bits of the operations one by one") {
   const LevelSet& levels = LevelSet::for_activations(LevelMethod::apot, 4);
   Philox random = random_numbers(26);
   const Shape shape{3, 9, 11, 19};
@@ -95,12 +109,12 @@ TEST_CASE("norm_relu: values, codes and running statistics have the bits of the 
                                  Variable(random_tensor(shape, DType::f32, random))};
   const Variable alpha(Tensor::scalar(kAlpha, DType::f32));
   for (const Backend backend : {Backend::reference, Backend::cpu, Backend::checked})
-    for (const bool training : {true, false}) {
+    for (const Mode& mode : kModes) {
       const BackendScope scope(backend);
-      const Variable norm = computed(in, training);
-      CHECK(same_bits(norm_relu(uncomputed(in, training)).value(), relu(norm).value()));
-      CHECK(same_bits(norm_add_relu(uncomputed(in, training), in[3]).value(), relu(add(norm, in[3])).value()));
-      const Quantized fused = norm_relu_quantize(uncomputed(in, training), alpha, levels, "conv").quantized(),
+      const Variable norm = computed(in, mode);
+      CHECK(same_bits(norm_relu(uncomputed(in, mode)).value(), relu(norm).value()));
+      CHECK(same_bits(norm_add_relu(uncomputed(in, mode), in[3]).value(), relu(add(norm, in[3])).value()));
+      const Quantized fused = norm_relu_quantize(uncomputed(in, mode), alpha, levels, "conv").quantized(),
                       plain =
                           quantize_activation(relu(norm), alpha, levels, QuantizerVariant::cifar, "conv").quantized();
       CHECK(same_bits(fused.codes, plain.codes));
@@ -114,7 +128,7 @@ TEST_CASE("norm_relu: a gradient that others share is not changed, shapes are ch
   const auto leaf = [&](size_t i) { return Variable(point[i], true); };
   const Variable x = leaf(0), gamma = leaf(1), beta = leaf(2), other = leaf(3);
   // The sum passes one gradient on to norm_relu, which works in place, and to `other`.
-  const Variable sum = add(norm_relu(uncomputed({x, gamma, beta}, true)), other);
+  const Variable sum = add(norm_relu(uncomputed({x, gamma, beta}, kTraining)), other);
   const Tensor weights = random_tensor({4, 3}, DType::f64, random), kept = weights.clone();
   Variable end = Variable::record(Tensor::scalar(0, DType::f64), {sum},
                                   [&](const Tensor&, Gradients& gradients) { gradients.add(0, weights); });
@@ -122,9 +136,10 @@ TEST_CASE("norm_relu: a gradient that others share is not changed, shapes are ch
   CHECK(same_bits(other.grad(), kept));
   CHECK(same_bits(weights, kept));
   CHECK_FALSE(same_bits(x.grad(), kept));
-  CHECK_THROWS_AS(norm_add_relu(uncomputed({x, gamma, beta}, true), gamma), Error);
-  CHECK_THROWS_AS(uncomputed({x, x, beta}, false), Error);
-  CHECK_THROWS_WITH_AS(norm_relu_quantize(uncomputed({x, gamma, beta}, true), Variable(Tensor::scalar(-1, DType::f64)),
-                                          LevelSet::for_activations(LevelMethod::apot, 4), "layer1.0.conv2"),
-                       doctest::Contains("layer1.0.conv2: "), Error);
+  CHECK_THROWS_AS(norm_add_relu(uncomputed({x, gamma, beta}, kTraining), gamma), Error);
+  CHECK_THROWS_AS(uncomputed({x, x, beta}, Mode{false}), Error);
+  CHECK_THROWS_WITH_AS(
+      norm_relu_quantize(uncomputed({x, gamma, beta}, kTraining), Variable(Tensor::scalar(-1, DType::f64)),
+                         LevelSet::for_activations(LevelMethod::apot, 4), "layer1.0.conv2"),
+      doctest::Contains("layer1.0.conv2: "), Error);
 }

@@ -39,18 +39,20 @@ Tensor quantizer_input(Philox& random) {
 }
 
 // alpha * (clip(z) + r) with r = q - clip(z) frozen at the point itself: what a straight-through quantizer is
-// differentiated as. `alpha_slope` scales the dependence on alpha alone.
+// differentiated as. `learning` scales the dependence on alpha alone; where only the clipped values teach alpha, r is
+// frozen in the units of the values: alpha * clip(z) + r.
 CheckedFunction surrogate_of(const Tensor& point, const Quantized& q, std::function<double(double)> clip,
-                             double alpha_slope = 1) {
+                             const ThresholdGradient& learning = {}) {
   std::vector<double> residuals;
   const std::vector<double> codes = doubles(q.codes), x = doubles(point);
   for (size_t i = 0; i < x.size(); ++i)
     residuals.push_back(codes[i] / static_cast<double>(q.levels->k()) - clip(x[i] / kAlpha));
   return [=](const std::vector<Variable>& in) {
-    const double alpha = kAlpha + alpha_slope * (in[1].value().item() - kAlpha);
+    const double alpha = kAlpha + learning.scale * (in[1].value().item() - kAlpha);
+    const double unit = learning.reparameterized ? alpha : kAlpha;
     Tensor value = in[0].value().clone();
     for (size_t i = 0; i < residuals.size(); ++i)
-      value.data<double>()[i] = alpha * (clip(value.data<double>()[i] / alpha) + residuals[i]);
+      value.data<double>()[i] = alpha * clip(value.data<double>()[i] / alpha) + unit * residuals[i];
     return Variable(value);
   };
 }
@@ -60,7 +62,7 @@ double clip_above(double z) { return std::min(z, 1.0); }
 double clip_unit(double z) { return std::clamp(z, 0.0, 1.0); }
 double no_clip(double z) { return z; }
 
-void check_weights(QuantizerVariant variant, double gradient_scale) {
+void check_weights(QuantizerVariant variant, const ThresholdGradient& learning = {}) {
   for (const QuantizerProblem& problem : kWeights) {
     CAPTURE(name_of(problem.method));
     CAPTURE(problem.bits);
@@ -68,18 +70,18 @@ void check_weights(QuantizerVariant variant, double gradient_scale) {
     Philox random = random_numbers(71);
     const std::vector<Tensor> point{quantizer_input(random), Tensor::scalar(kAlpha, DType::f64)};
     const auto quantizer = [&](const std::vector<Variable>& in) {
-      return quantize_weight(in[0], in[1], levels, variant, "conv", gradient_scale);
+      return quantize_weight(in[0], in[1], levels, variant, "conv", learning);
     };
     const Quantized q = quantizer({Variable(point[0]), Variable(point[1])}).quantized();
     if (problem.bits <= 4) check_all_levels(q, true);
     const auto values = [&](const std::vector<Variable>& in) { return values_of(quantizer(in)); };
     const bool clips = variant == QuantizerVariant::imagenet && levels.method() != LevelMethod::ternary;
     expect_gradients(values, surrogate_of(point[0], q, clips ? clip_both : no_clip), point, {.checked = {true, false}});
-    expect_gradients(values, surrogate_of(point[0], q, clip_both, gradient_scale), point, {.checked = {false, true}});
+    expect_gradients(values, surrogate_of(point[0], q, clip_both, learning), point, {.checked = {false, true}});
   }
 }
 
-void check_activations(QuantizerVariant variant, double gradient_scale) {
+void check_activations(QuantizerVariant variant, const ThresholdGradient& learning = {}) {
   for (const QuantizerProblem& problem : kActivations) {
     CAPTURE(name_of(problem.method));
     CAPTURE(problem.bits);
@@ -87,24 +89,33 @@ void check_activations(QuantizerVariant variant, double gradient_scale) {
     Philox random = random_numbers(72);
     const std::vector<Tensor> point{quantizer_input(random), Tensor::scalar(kAlpha, DType::f64)};
     const auto quantizer = [&](const std::vector<Variable>& in) {
-      return quantize_activation(in[0], in[1], levels, variant, "conv", gradient_scale);
+      return quantize_activation(in[0], in[1], levels, variant, "conv", learning);
     };
     const Quantized q = quantizer({Variable(point[0]), Variable(point[1])}).quantized();
     if (problem.bits <= 4) check_all_levels(q, false);
     const auto clip = variant == QuantizerVariant::cifar ? clip_above : clip_unit;
     expect_gradients([&](const auto& in) { return values_of(quantizer(in)); },
-                     surrogate_of(point[0], q, clip, gradient_scale), point);
+                     surrogate_of(point[0], q, clip, learning), point);
   }
 }
 
 }  // namespace
 
-TEST_CASE("gradient: quantize_weight, cifar") { check_weights(QuantizerVariant::cifar, 1); }
-TEST_CASE("gradient: quantize_weight, imagenet") { check_weights(QuantizerVariant::imagenet, 1); }
-TEST_CASE("gradient: quantize_weight, gradient scale") { check_weights(QuantizerVariant::imagenet, 0.01); }
-TEST_CASE("gradient: quantize_activation, cifar") { check_activations(QuantizerVariant::cifar, 1); }
-TEST_CASE("gradient: quantize_activation, imagenet") { check_activations(QuantizerVariant::imagenet, 1); }
-TEST_CASE("gradient: quantize_activation, gradient scale") { check_activations(QuantizerVariant::imagenet, 0.01); }
+TEST_CASE("gradient: quantize_weight, cifar") { check_weights(QuantizerVariant::cifar); }
+TEST_CASE("gradient: quantize_weight, imagenet") { check_weights(QuantizerVariant::imagenet); }
+TEST_CASE("gradient: quantize_weight, gradient scale") { check_weights(QuantizerVariant::imagenet, {.scale = 0.01}); }
+TEST_CASE("gradient: quantize_activation, cifar") { check_activations(QuantizerVariant::cifar); }
+TEST_CASE("gradient: quantize_activation, imagenet") { check_activations(QuantizerVariant::imagenet); }
+TEST_CASE("gradient: quantize_activation, gradient scale") {
+  check_activations(QuantizerVariant::imagenet, {.scale = 0.01});
+}
+
+TEST_CASE("gradient: both quantizers when only the clipped values teach the threshold") {
+  for (const auto variant : {QuantizerVariant::cifar, QuantizerVariant::imagenet}) {
+    check_weights(variant, {.reparameterized = false});
+    check_activations(variant, {.reparameterized = false});
+  }
+}
 
 TEST_CASE("gradient: round_to_8bit, every rule (the surrogate is the identity)") {
   for (const auto rule : {FirstLastRule::apot_compat, FirstLastRule::absmax8, FirstLastRule::none}) {

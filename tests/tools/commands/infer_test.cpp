@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
@@ -139,4 +140,26 @@ TEST_CASE("infer: a damaged or missing file has its line and exit code, and the 
   CHECK(missing.exit_code == 66);
   CHECK(missing.one_line());
   CHECK(lines(missing.out).size() == 2);
+}
+
+TEST_CASE("infer: of a folder the image files in it and below, sorted") {
+  const TemporaryFolder folder;
+  const std::string checkpoint = trained(folder, 4), pictures = folder / "pictures";
+  std::filesystem::create_directories(pictures + "/b");
+  std::filesystem::create_directories(pictures + "/empty");
+  for (const char* name : {"c.PNG", "a.png", "b/z.Jpeg"})
+    std::filesystem::copy_file(image(std::string(name) == "b/z.Jpeg" ? "420.jpg" : "rgb.png"), pictures + "/" + name);
+  write_text(pictures + "/notes.txt", "not an image");
+  const Finished finished = infer("--json --checkpoint " + checkpoint + " " + pictures + " " + image("cmyk.jpg"));
+  CHECK(finished.exit_code == 0);
+  CHECK(finished.error == "apotnet: " + pictures + ": skips 1 other file\n");
+  const auto found = lines(finished.out);
+  REQUIRE(found.size() == 4);
+  CHECK(found[0]["file"] == pictures + "/a.png");
+  CHECK(found[1]["file"] == pictures + "/b/z.Jpeg");
+  CHECK(found[2]["file"] == pictures + "/c.PNG");
+  CHECK(found[3]["file"] == image("cmyk.jpg"));
+  const Finished empty = infer("--checkpoint " + checkpoint + " " + pictures + "/empty");
+  CHECK(empty.exit_code == 66);
+  CHECK(empty.one_line());
 }

@@ -6,8 +6,10 @@
 
 #include "core/base/build_info.h"
 #include "core/base/error.h"
+#include "models/registry.h"
 #include "tests/support/run_program.h"
 #include "tools/config/schema.h"
+#include "tools/training/model_file.h"
 
 using namespace apotnet;
 using test::TemporaryFolder;
@@ -68,6 +70,15 @@ TEST_CASE("malformed configurations are refused by name, with line, column and w
       {"an integer written as 8.0", config_with("\"data\": {\"batch\": 8.0},"), {"data.batch", "8.0"}},
       {"a list for a string", config_with("\"data\": {\"root\": [1]},"), {"data.root: expected a string, got a list"}},
       {"an object for a number", config_with("\"seed\": {},"), {"seed", "an integer", "an object"}},
+      {"1 for a switch",
+       config_with("\"quant\": {\"rcf\": 1},"),
+       {"1:19: error: quant.rcf: expected true or false, got"}},
+      {"a word for a switch",
+       config_with("\"quant\": {\"weight_norm\": \"true\"},"),
+       {"quant.weight_norm: expected true or false, got string"}},
+      {"sub-batches of one image",
+       config_with("\"data\": {\"ghost_batch\": 1},"),
+       {"1:26: error: data.ghost_batch", "expected 0 (off) or at least 2"}},
       {"null for a number", stage_with("\"lr_\": null"), {"unknown key", "stages.0.lr"}},
       {"a value below its range",
        config_with("\"data\": {\"batch\": 0},"),
@@ -97,18 +108,30 @@ TEST_CASE("malformed configurations are refused by name, with line, column and w
        {"1:39: error: stages.0.epoch: unknown key; did you mean stages.0.epochs?"}},
       {"a key like nothing known", config_with("\"zzzzzzzz\": 1,"), {"zzzzzzzz: unknown key"}},
       {"a group that is no object", config_with("\"data\": 5,"), {"data: expected an object", "number 5"}},
-      {"a key twice", config_with("\"seed\": 1,\n  \"seed\": 2,"), {"c.json:2:3: error: \"seed\" stands twice"}},
-      {"a comment", config_with("// seed\n"), {"c.json:1:2: error", "comments"}},
-      {"a trailing comma", "{\"seed\": 1,}", {"c.json:1:12: error", "trailing commas"}},
+      {"a key twice",
+       config_with("\"seed\": 1,\n  \"seed\": 2,"),
+       {"c.json:2:3: error: \"seed\" stands twice in this object; keep one"}},
+      {"a comment", config_with("// seed\n"), {"c.json:1:2: error", "comments are not allowed"}},
+      {"a trailing comma", "{\"seed\": 1,}", {"c.json:1:12: error", "trailing commas are not allowed"}},
+      {"single quotes", "{'seed': 1}", {"c.json:1:2: error", "strings and keys take double quotes"}},
+      {"a key without quotes", "{seed: 1}", {"c.json:1:2: error", "words take double quotes"}},
+      {"True", "{\"quant\": {\"rcf\": True}}", {"c.json:1:19: error", "true, false and null in small letters"}},
+      {"a number without a digit before the point", "{\"seed\": .5}", {"c.json:1:10: error", "as in 0.1"}},
+      {"a text that ends too early",
+       "{\"seed\": 1",
+       {"c.json:1:11: error", "a bracket or a quote before it is not closed"}},
       {"text behind the end", config_with("") + " x", {"c.json:2:40: error"}},
       {"a string without end", "{\"seed", {"c.json:1:7: error"}},
       {"invalid UTF-8", config_with("\"data\": {\"root\": \"\xff\"},"), {"c.json:1:", "error"}},
       {"nesting without end", std::string(100, '['), {"nested more than 64"}},
-      {"an empty file", "", {"c.json:1:1: error"}},
+      {"an empty file", "", {"c.json:1:1: error", "the file is empty: write an object"}},
+      {"an empty line", "\n", {"the file is empty"}},
       {"a root that is a list", "[]", {"c.json:1:1: error: expected an object"}},
       {"no stages", "{}", {"stages: expected a list of at least one stage"}},
       {"an empty list of stages", "{\"stages\": []}", {"1:12: error: stages: expected a list of at least one"}},
-      {"stages that are no list", "{\"stages\": {}}", {"stages: expected a list"}},
+      {"stages that are no list",
+       "{\"stages\": {\"epochs\": 1, \"lr\": 1}}",
+       {"1:12: error: stages: expected a list of at least one stage, got an object"}},
       {"a stage that is no object", "{\"stages\": [1]}", {"1:13: error: stages.0: expected an object"}},
       {"a stage without epochs", "{\"stages\": [{\"lr\": 0.1}]}", {"1:13: error: stages.0.epochs: missing"}},
       {"a stage without lr", "{\"stages\": [{\"epochs\": 1}]}", {"stages.0.lr: missing; expected a number in (0, 10]"}},
@@ -129,7 +152,7 @@ TEST_CASE("malformed configurations are refused by name, with line, column and w
        {"1:50: error: stages.0.activation_bits: no pot levels of 6"}},
       {"a base that is not there",
        config_with("\"extends\": \"nowhere.json\","),
-       {"1:13: error: extends: there is no", "nowhere.json"}},
+       {"1:13: error: extends: there is no", "nowhere.json; the name is relative to this file"}},
       {"a base that is no file name", config_with("\"extends\": 5,"), {"extends: expected a file name"}},
       {"a file that extends itself", config_with("\"extends\": \"c.json\","), {"a circle, c.json extends c.json"}},
   };
@@ -191,6 +214,11 @@ TEST_CASE("--set takes JSON or a bare string, and reaches into lists") {
   CHECK(run.stages[0].lr == 0.5);
   CHECK(run.data.name == "shapes10");
   CHECK(run.data.augment == std::vector<std::string>{"flip"});
+  const RunConfig switched = load(text, {"quant.rcf=false", "quant.weight_norm=false", "data.ghost_batch=64"}).run;
+  CHECK_FALSE(switched.quant.rcf);
+  CHECK_FALSE(switched.quant.weight_norm);
+  CHECK(switched.data.ghost_batch == 64);
+  CHECK(run.quant.rcf);
   for (const auto& [setting, fragment] : {std::pair{"stages.1.epochs=3", "no entry of this list of 1"},
                                           {"stages.x.epochs=3", "no entry of this list"},
                                           {"seed", "expected path=value"},
@@ -233,15 +261,36 @@ TEST_CASE("every default lies in its own range, and help stands in every row") {
   }
 }
 
-TEST_CASE("the shipped configurations load") {
+TEST_CASE("the shipped configurations load, and their networks can be built; the documents list each") {
   size_t loaded = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(kSourceFolder) + "/configs")) {
-    if (entry.path().filename().string().starts_with("base_")) continue;
-    CAPTURE(entry.path().string());
-    CHECK_NOTHROW(load_config(entry.path().string(), {}));
+  const std::string folder = std::string(kSourceFolder) + "/configs", list = test::read_text(folder + "/README.md");
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    const std::string name = entry.path().lexically_relative(folder).string();
+    if (entry.path().extension() != ".json") continue;
+    CAPTURE(name);
+    CHECK(list.find("`" + name + "`") != std::string::npos);
+    if (name.starts_with("base_")) continue;
+    const ResolvedConfig config = load_config(entry.path().string(), {});
+    for (const StageConfig& stage : config.run.stages)
+      CHECK(make_model(model_settings(config.run, stage, 10))->parameters().size() > 0);
+    CHECK(load(config.json).json == config.json);
     ++loaded;
   }
-  CHECK(loaded >= 5);
+  CHECK(loaded >= 80);
+}
+
+TEST_CASE("a configuration stored before a field existed counts as having its default") {
+  const ResolvedConfig now = load(stage_with("\"bits\": 4"));
+  const std::vector<std::string> added{"    \"ghost_batch\": 0,\n", "    \"rcf\": true,\n",
+                                       "    \"weight_norm\": true,\n"};
+  std::string before = now.json;
+  for (const std::string& line : added) {
+    REQUIRE(before.find(line) != std::string::npos);
+    before.erase(before.find(line), line.size());
+  }
+  CHECK(differences(before, now, "last.safetensors").empty());
+  CHECK(differences(before, load(stage_with("\"bits\": 4"), {"quant.rcf=false", "data.ghost_batch=64"}), "x") ==
+        std::vector<std::string>{"data.ghost_batch: 0 -> 64", "quant.rcf: true -> false"});
 }
 
 TEST_CASE("docs/configuration.md holds the table that the program prints") {

@@ -84,6 +84,61 @@ TEST_CASE("a stage starts from the weights, statistics and alphas of the one bef
   CHECK(alphas == 40);
 }
 
+TEST_CASE("sub-batches and the ablation's switches: any number of threads, found again by eval and inspect") {
+  const SmallRuns runs;
+  const std::string switches =
+      "--set quant.rcf=false --set quant.weight_norm=false --set data.ghost_batch=3 --set "
+      "optimizer.weight_alpha_lr=1e-4";
+  REQUIRE(runs.train("one", switches, 1).exit_code == 0);
+  REQUIRE(runs.train("two", switches, 2).exit_code == 0);
+  CHECK(read_text(runs.last("one")) == read_text(runs.last("two")));
+  REQUIRE(runs.train("whole", "--set data.ghost_batch=8").exit_code == 0);
+  REQUIRE(runs.train("plain").exit_code == 0);
+  CHECK(runs.metrics("whole") == runs.metrics("plain"));
+  CHECK(runs.metrics("one") != runs.metrics("plain"));
+
+  const std::string program = APOTNET_BINARY;
+  const auto json_of = [&](const std::string& command) {
+    const Finished finished = test::run_program(program + " " + command + " --json --quiet");
+    CHECK(finished.exit_code == 0);
+    return nlohmann::json::parse(finished.out);
+  };
+  for (const char* run : {"one", "plain"})
+    CHECK(json_of("eval --engine float --checkpoint " + runs.last(run))["loss"] ==
+          json_of("eval --engine integer --checkpoint " + runs.last(run))["loss"]);
+  for (const auto& layer : json_of("inspect " + runs.last("one"))["layers"]) {
+    CHECK(layer["weight_alpha"] < 1);  // of raw weights, a multiple of their deviation and not about 3
+    CHECK(layer["clipped"] < 0.1);
+  }
+
+  // The thresholds fit the weights that a stage starts from, not those it drew.
+  const RunConfig run = load_config(runs / "one/config.json", {}).run;
+  Stage stage = make_stage(run, 1, 10);
+  TensorFile file = read_safetensors(runs / "one/checkpoints/float.last.safetensors");
+  for (NamedTensor& entry : file.tensors)
+    if (entry.name == "layer1.0.conv1.weight")
+      for (float& value : entry.tensor.data<float>()) value *= 4;
+  add_checksums(file);
+  write_safetensors(runs / "wide.safetensors", file);
+  const auto alpha = [&] {
+    for (const auto& parameter : stage.model->parameters())
+      if (parameter.name == "layer1.0.conv1.weight_quant.wgt_alpha") return parameter.variable->value().item();
+    return 0.0;
+  };
+  CHECK(start_from(*stage.model, runs / "one/checkpoints/float.last.safetensors") == 40);
+  const double narrow = alpha();
+  CHECK(start_from(*stage.model, runs / "wide.safetensors") == 40);
+  CHECK(alpha() == doctest::Approx(4 * narrow).epsilon(1e-5));
+
+  // Thresholds of normalised weights are in other units: those of raw ones start fresh, the inputs' are taken.
+  CHECK(start_from(*stage.model, runs.last("plain")) == 20);
+  CHECK(alpha() < 1);
+  Stage normalised = make_stage(load_config(runs / "plain/config.json", {}).run, 1, 10);
+  CHECK(start_from(*normalised.model, runs.last("one")) == 20);
+  CHECK(start_from(*normalised.model, runs.last("plain")) == 0);
+  CHECK(start_from(*stage.model, runs.last("one")) == 0);
+}
+
 TEST_CASE("a full disk, a folder that may not be written and one that vanishes: one line, 74, the former checkpoint") {
   const SmallRuns runs;
   REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:2").exit_code == 137);

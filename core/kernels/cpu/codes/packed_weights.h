@@ -19,7 +19,7 @@ struct PackedWeights {
   std::shared_ptr<Buffer> buffer;
 };
 
-/// Where 16-bit sums must be widened to 32 bits so that they are exact, found when the weights are loaded.
+/// Where 16-bit sums must be widened to 32 bits so that they are exact, found when the weights are loaded (F15).
 ///
 /// vpmaddubsw adds two neighbouring u8 x s8 products, saturating; additions of such pairs wrap, so a block of products
 /// needs only its final sum to fit: a_max * sum of positive weights <= 32,767 and a_max * sum of |negative weights| <=

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layers/quant_conv2d.h"
+#include "models/model.h"
+
+namespace apotnet {
+
+/// What a quantizer makes of a tensor.
+struct QuantizerStatistics {
+  double alpha = 0;
+  double clipped = 0;              ///< share of the values beyond alpha, 0 to 1
+  double sqnr_db = 0;              ///< 10 log10(sum of x^2 / sum of (x - q)^2), infinite without an error
+  std::vector<int64_t> occupancy;  ///< values per level, or per magnitude where the codes have a sign
+};
+
+/// The two quantizers of one convolution.
+struct LayerStatistics {
+  std::string name;
+  QuantizerStatistics weight, activation;
+  /// Root mean square of the thresholds' gradients over the steps that this process did of an epoch, if any.
+  std::optional<double> weight_alpha_gradient{}, activation_alpha_gradient{};
+};
+
+/// Of the weights of a quantized layer as they stand, in normalised units.
+QuantizerStatistics weight_statistics(const QuantConv2d& layer);
+
+/// Of every quantized layer in the order of the model, from one evaluation of `images` [N, H, W, C]: the inputs and
+/// codes are those that its kernels saw. Negative inputs count as 0, as the quantizer takes them.
+std::vector<LayerStatistics> layer_statistics(Model& model, const Tensor& images);
+
+/// Gradients of the thresholds over the steps of an epoch.
+class AlphaGradients {
+ public:
+  void clear() { squares_.clear(), steps_ = 0; }
+  /// The gradients as backward() left them.
+  void add(Model& model);
+  void put_into(std::vector<LayerStatistics>& layers) const;
+
+ private:
+  struct Squares {
+    double weight = 0, activation = 0;
+  };
+  std::map<std::string, Squares> squares_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace apotnet
