@@ -42,15 +42,6 @@ std::vector<NormPart> sub_batches(int64_t images, int64_t ghost_batch) {
 std::vector<NormPart> batch_statistics(const Variable& x, const Variable& gamma, double momentum, Tensor& running_mean,
                                        Tensor& running_variance, int64_t ghost_batch) {
   require_channels(x, gamma);
-<<<<<<< HEAD
-  Tensor mean = gamma.value().like(gamma.shape()), variance = mean.like(gamma.shape());
-  if (const auto& known = x.statistics()) {
-    mean = known->mean;
-    variance = known->variance;
-  } else {
-    call("batch_statistics", &NormKernels::batch_statistics, x.value(), mean, variance);
-=======
-  const DType dtype = x.value().dtype();
   std::vector<NormPart> parts = sub_batches(x.shape()[0], ghost_batch);
   for (NormPart& part : parts) {
     if (const auto& known = x.statistics(); known && parts.size() == 1) {
@@ -58,10 +49,9 @@ std::vector<NormPart> batch_statistics(const Variable& x, const Variable& gamma,
       part.variance = known->variance;
       continue;
     }
-    part.mean = Tensor(gamma.shape(), dtype);
-    part.variance = Tensor(gamma.shape(), dtype);
+    part.mean = gamma.value().like(gamma.shape());
+    part.variance = gamma.value().like(gamma.shape());
     call("batch_statistics", &NormKernels::batch_statistics, part.of(x.value()), part.mean, part.variance);
->>>>>>> main
   }
   const NormPart& first = parts.front();
   call("update_running_statistics", &NormKernels::update_running_statistics, first.mean, first.variance,
@@ -70,22 +60,9 @@ std::vector<NormPart> batch_statistics(const Variable& x, const Variable& gamma,
 }
 
 Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
-<<<<<<< HEAD
-                          double momentum, Tensor& running_mean, Tensor& running_variance) {
-  const BatchStatistics statistics = batch_statistics(x, gamma, momentum, running_mean, running_variance);
-  const Tensor mean = statistics.mean, variance = statistics.variance;
-  Tensor y = x.value().like(x.shape());
-  call("batch_norm", &NormKernels::batch_norm, x.value(), mean, variance, gamma.value(), beta.value(), epsilon, y);
-
-  return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx = gy.like(x.shape()), ggamma = gy.like(gamma.shape()), gbeta = gy.like(gamma.shape());
-    call("batch_norm_backward", &NormKernels::batch_norm_backward, gy, x.value(), mean, variance, gamma.value(),
-         epsilon, gx, ggamma, gbeta);
-=======
                           double momentum, Tensor& running_mean, Tensor& running_variance, int64_t ghost_batch) {
   const auto parts = batch_statistics(x, gamma, momentum, running_mean, running_variance, ghost_batch);
-  const DType dtype = x.value().dtype();
-  Tensor y(x.shape(), dtype);
+  Tensor y = x.value().like(x.shape());
   for (const NormPart& part : parts) {
     Tensor ys = part.of(y);
     call("batch_norm", &NormKernels::batch_norm, part.of(x.value()), part.mean, part.variance, gamma.value(),
@@ -93,15 +70,14 @@ Variable batch_norm_train(const Variable& x, const Variable& gamma, const Variab
   }
 
   return Variable::record(y, {x, gamma, beta}, [=](const Tensor& gy, Gradients& gradients) {
-    Tensor gx(x.shape(), dtype), ggamma, gbeta;
+    Tensor gx = gy.like(x.shape()), ggamma, gbeta;
     for (const NormPart& part : parts) {
-      Tensor gxs = part.of(gx), ggammas(gamma.shape(), dtype), gbetas(gamma.shape(), dtype);
+      Tensor gxs = part.of(gx), ggammas = gy.like(gamma.shape()), gbetas = gy.like(gamma.shape());
       call("batch_norm_backward", &NormKernels::batch_norm_backward, part.of(gy), part.of(x.value()), part.mean,
            part.variance, gamma.value(), epsilon, gxs, ggammas, gbetas);
       add_contribution(ggamma, ggammas);
       add_contribution(gbeta, gbetas);
     }
->>>>>>> main
     gradients.add(0, gx);
     gradients.add(1, ggamma);
     gradients.add(2, gbeta);

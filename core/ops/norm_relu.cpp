@@ -15,17 +15,16 @@ Tensor own(Tensor gradient) { return gradient.unshared() ? std::move(gradient) :
 
 // The gradients of gamma and beta, summed over the parts, and the room for one part's.
 struct ParameterGradients {
-  explicit ParameterGradients(const UncomputedNorm& norm) : shape(norm.gamma.shape()), dtype(norm.x.value().dtype()) {}
+  explicit ParameterGradients(const UncomputedNorm& norm) : like(norm.gamma.value()) {}
   // `backward` writes what a part contributes to gamma and beta.
   template <typename Backward>
   void add_part(Backward&& backward) {
-    Tensor ggamma(shape, dtype), gbeta(shape, dtype);
+    Tensor ggamma = like.like(like.shape()), gbeta = like.like(like.shape());
     backward(ggamma, gbeta);
     add_contribution(gamma, ggamma);
     add_contribution(beta, gbeta);
   }
-  const Shape shape;
-  const DType dtype;
+  const Tensor like;
   Tensor gamma, beta;
 };
 
@@ -46,15 +45,7 @@ UncomputedNorm uncomputed_norm_eval(const Variable& x, const Variable& gamma, co
 
 Variable norm_relu(const UncomputedNorm& norm) {
   const Variable& x = norm.x;
-<<<<<<< HEAD
   Tensor y = x.value().like(x.shape());
-  call("norm_relu", &FusedKernels::norm_relu, x.value(), terms_of(norm), y);
-
-  return Variable::record(y, {x, norm.gamma, norm.beta}, [norm](Tensor gy, Gradients& gradients) {
-    Tensor g = own(std::move(gy)), ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
-    call("norm_relu_backward", &FusedKernels::norm_relu_backward, norm.x.value(), terms_of(norm), g, ggamma, gbeta);
-=======
-  Tensor y(x.shape(), x.value().dtype());
   for (const NormPart& part : norm.parts) {
     Tensor ys = part.of(y);
     call("norm_relu", &FusedKernels::norm_relu, part.of(x.value()), terms_of(norm, part), ys);
@@ -69,7 +60,6 @@ Variable norm_relu(const UncomputedNorm& norm) {
         call("norm_relu_backward", &FusedKernels::norm_relu_backward, part.of(norm.x.value()), terms_of(norm, part), gs,
              ggamma, gbeta);
       });
->>>>>>> main
     gradients.add(0, g);
     gradients.add(1, parameters.gamma);
     gradients.add(2, parameters.beta);
@@ -79,17 +69,7 @@ Variable norm_relu(const UncomputedNorm& norm) {
 Variable norm_add_relu(const UncomputedNorm& norm, const Variable& shortcut) {
   const Variable& x = norm.x;
   require(x.shape() == shortcut.shape(), "norm_add_relu: shapes ", x.shape(), " and ", shortcut.shape(), " differ");
-<<<<<<< HEAD
   Tensor y = x.value().like(x.shape());
-  call("norm_add_relu", &FusedKernels::norm_add_relu, x.value(), terms_of(norm), shortcut.value(), y);
-
-  return Variable::record(y, {x, norm.gamma, norm.beta, shortcut}, [norm, y](Tensor gy, Gradients& gradients) {
-    Tensor g = own(std::move(gy)), ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
-    Tensor gx = g.like(g.shape());
-    call("norm_add_relu_backward", &FusedKernels::norm_add_relu_backward, norm.x.value(), y, terms_of(norm), g, gx,
-         ggamma, gbeta);
-=======
-  Tensor y(x.shape(), x.value().dtype());
   for (const NormPart& part : norm.parts) {
     Tensor ys = part.of(y);
     call("norm_add_relu", &FusedKernels::norm_add_relu, part.of(x.value()), terms_of(norm, part),
@@ -97,7 +77,7 @@ Variable norm_add_relu(const UncomputedNorm& norm, const Variable& shortcut) {
   }
 
   return Variable::record(y, {x, norm.gamma, norm.beta, shortcut}, [norm, y](Tensor gy, Gradients& gradients) {
-    const Tensor g = own(std::move(gy)), gx(g.shape(), g.dtype());
+    const Tensor g = own(std::move(gy)), gx = g.like(g.shape());
     ParameterGradients parameters(norm);
     for (const NormPart& part : norm.parts)
       parameters.add_part([&](Tensor& ggamma, Tensor& gbeta) {
@@ -105,7 +85,6 @@ Variable norm_add_relu(const UncomputedNorm& norm, const Variable& shortcut) {
         call("norm_add_relu_backward", &FusedKernels::norm_add_relu_backward, part.of(norm.x.value()), part.of(y),
              terms_of(norm, part), gs, gxs, ggamma, gbeta);
       });
->>>>>>> main
     gradients.add(0, gx);
     gradients.add(1, parameters.gamma);
     gradients.add(2, parameters.beta);
@@ -122,7 +101,7 @@ Quantized part_of(const Quantized& batch, const NormPart& part) {
 // What the clipped values of relu(batch norm) alone say of the threshold (F16); g is not changed.
 Tensor clipped_threshold_gradient(const UncomputedNorm& norm, const NormPart& part, const Tensor& g,
                                   const Variable& alpha) {
-  Tensor y(g.shape(), g.dtype());
+  Tensor y = g.like(g.shape());
   call("norm_relu", &FusedKernels::norm_relu, part.of(norm.x.value()), terms_of(norm, part), y);
   return clipped_threshold_gradient(g, y, alpha, /*has_sign=*/false);
 }
@@ -141,19 +120,6 @@ Variable norm_relu_quantize(const UncomputedNorm& norm, const Variable& alpha, c
 
   //   dL/dy     = g where 0 < y <= alpha, else 0, y = relu(batch norm); from there on the gradient of batch norm
   //   dL/dalpha = sum g * (1 where z > 1, else q - z), z = y / alpha
-<<<<<<< HEAD
-  return Variable::record(out, {norm.x, norm.gamma, norm.beta, alpha},
-                          [norm, alpha, out, gradient_scale](Tensor values_gradient, Gradients& gradients) {
-                            Tensor g = own(std::move(values_gradient)), galpha = g.like({});
-                            Tensor ggamma = g.like(norm.gamma.shape()), gbeta = g.like(norm.beta.shape());
-                            call("norm_relu_quantize_backward", &FusedKernels::norm_relu_quantize_backward,
-                                 norm.x.value(), terms_of(norm), alpha.value(), out, g, ggamma, gbeta, galpha);
-                            gradients.add(0, g);
-                            gradients.add(1, ggamma);
-                            gradients.add(2, gbeta);
-                            gradients.add(3, scaled_gradient(galpha, gradient_scale));
-                          });
-=======
   return Variable::record(
       out, {norm.x, norm.gamma, norm.beta, alpha}, [=](Tensor values_gradient, Gradients& gradients) {
         const Tensor g = own(std::move(values_gradient));
@@ -161,7 +127,7 @@ Variable norm_relu_quantize(const UncomputedNorm& norm, const Variable& alpha, c
         ParameterGradients parameters(norm);
         for (const NormPart& part : norm.parts)
           parameters.add_part([&](Tensor& ggamma, Tensor& gbeta) {
-            Tensor gs = part.of(g), galphas({}, g.dtype()), clipped;
+            Tensor gs = part.of(g), galphas = g.like({}), clipped;
             if (!learning.reparameterized) clipped = clipped_threshold_gradient(norm, part, gs, alpha);
             call("norm_relu_quantize_backward", &FusedKernels::norm_relu_quantize_backward, part.of(norm.x.value()),
                  terms_of(norm, part), alpha.value(), part_of(out, part), gs, ggamma, gbeta, galphas);
@@ -172,7 +138,6 @@ Variable norm_relu_quantize(const UncomputedNorm& norm, const Variable& alpha, c
         gradients.add(2, parameters.beta);
         gradients.add(3, scaled_gradient(galpha, learning.scale));
       });
->>>>>>> main
 }
 
 }  // namespace apotnet

@@ -17,7 +17,7 @@ void require_usable_threshold(const Variable& alpha, const std::string& layer, c
 }
 
 Tensor clipped_threshold_gradient(const Tensor& g, const Tensor& x, const Variable& alpha, bool has_sign) {
-  Tensor galpha({}, g.dtype());
+  Tensor galpha = g.like({});
   call("clipped_gradient", &QuantizeKernels::clipped_gradient, g, x, alpha.value(), has_sign, galpha);
   return galpha;
 }

@@ -51,14 +51,9 @@ class Tensor {
     check_type(dtype_of<T>());
     return {reinterpret_cast<const T*>(raw()), static_cast<size_t>(elements_)};
   }
-<<<<<<< HEAD
   /// Their address, on whatever device.
-  std::byte* raw() { return buffer_ ? buffer_->data() : nullptr; }
-  const std::byte* raw() const { return buffer_ ? buffer_->data() : nullptr; }
-=======
   std::byte* raw() { return buffer_ ? buffer_->data() + offset_ : nullptr; }
   const std::byte* raw() const { return buffer_ ? buffer_->data() + offset_ : nullptr; }
->>>>>>> main
 
   /// The one element of a one-element tensor as a double.
   double item() const;

@@ -134,6 +134,10 @@ class Quantize : public QuantizeKernels {
                                     QuantizerVariant variant, bool adds, Tensor& gx, Tensor& galpha) const override {
     through(&QuantizeKernels::quantize_activation_backward, g, x, alpha, out, variant, adds, gx, galpha);
   }
+  void clipped_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, bool has_sign,
+                        Tensor& galpha) const override {
+    through(&QuantizeKernels::clipped_gradient, g, x, alpha, has_sign, galpha);
+  }
   void dequantize(const Quantized& q, Tensor& values) const override {
     through(&QuantizeKernels::dequantize, q, values);
   }

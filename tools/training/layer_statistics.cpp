@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/kernels/call.h"
+#include "tools/training/device_steps.h"
 
 namespace apotnet {
 namespace {
@@ -40,7 +41,7 @@ QuantizerStatistics statistics_of(const Tensor& x, const Tensor& alpha, const Qu
 
 // The floats that a fused call made codes of, and kept nowhere.
 Tensor normalised(const Tensor& x, const BatchNormTerms& norm) {
-  Tensor y(x.shape(), x.dtype());
+  Tensor y = x.like(x.shape());
   call("norm_relu", &FusedKernels::norm_relu, x, norm, y);
   return y;
 }
@@ -49,7 +50,8 @@ Tensor normalised(const Tensor& x, const BatchNormTerms& norm) {
 std::map<const std::byte*, QuantizerStatistics> statistics_of(const std::vector<TracedCall>& calls) {
   std::map<const std::byte*, QuantizerStatistics> found;
   const auto add = [&](const Tensor& x, const Tensor& alpha, const Quantized& q) {
-    found.emplace(alpha.raw(), statistics_of(x, alpha, q));
+    const Quantized host{q.codes.on(Device{}), q.step.on(Device{}), q.levels};
+    found.emplace(alpha.raw(), statistics_of(x.on(Device{}), alpha.on(Device{}), host));
   };
   for (const TracedCall& traced : calls) {
     if (traced.name == "quantize_weight" || traced.name == "quantize_activation")
@@ -87,7 +89,7 @@ std::vector<LayerStatistics> layer_statistics(Model& model, const Tensor& images
   std::vector<LayerStatistics> layers;
   const bool was_training = model.training();
   model.set_training(false);
-  const auto found = statistics_of(trace_of([&] { model.forward(Variable(images)); }));
+  const auto found = statistics_of(trace_of([&] { model.forward(Variable(images.on(device_of(model)))); }));
   model.set_training(was_training);
   for_each_quantized(model, [&](const QuantConv2d& conv) {
     const auto weight = found.find(conv.weight_quantizer->alpha.value().raw());

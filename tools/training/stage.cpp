@@ -54,7 +54,7 @@ void start_missing_alphas(Module& model, const std::vector<std::string>& missing
     const bool starts = layer && std::ranges::any_of(missing, [&](const std::string& name) {
                           return name.starts_with(layer->name() + ".") && is_weight_alpha(name);
                         });
-    if (starts) layer->weight_quantizer->start_alpha(layer->weight.value());
+    if (starts) layer->weight_quantizer->start_alpha(layer->weight.value().on(Device{}));
   });
 }
 
@@ -65,11 +65,8 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
   std::unique_ptr<Model> model = make_model(model_settings(run, config, classes));
   Philox random(static_cast<uint64_t>(run.seed), RandomStream::weights);
   model->initialize(random);
-<<<<<<< HEAD
-  if (device != Device{}) model->move_to(device);
-=======
   set_ghost_batch(*model, run.data.ghost_batch);
->>>>>>> main
+  if (device != Device{}) model->move_to(device);
   const auto groups = parameter_groups(*model, run, config);
   return {.config = config,
           .model = std::move(model),

@@ -64,7 +64,7 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
   else
     path = new_run_folder(options_.out, options_.config_path);
   if (options_.device != Device{})
-    resident_ = make_resident(*train_, loader_options(run_).augmentation.pad, options_.device);
+    resident_ = make_resident(*data_.train, loader_options(run_).augmentation.pad, options_.device);
   if (!resumed_ && !options_.init.empty())
     start_from(*make_stage(run_, run_.stages.size() - 1, data_.train->classes()).model, options_.init);
   // Last: a run that cannot start leaves no folder behind.
@@ -180,11 +180,7 @@ TrainResult Trainer::train_stages() {
 }
 
 Stage Trainer::begin_stage(size_t number, const std::string& from) {
-<<<<<<< HEAD
-  Stage stage = make_stage(run_, number, train_->classes(), options_.device);
-=======
-  Stage stage = make_stage(run_, number, data_.train->classes());
->>>>>>> main
+  Stage stage = make_stage(run_, number, data_.train->classes(), options_.device);
   if (!from.empty()) {
     const size_t fresh = start_from(*stage.model, from);
     progress_.line(text("starts from ", from, fresh > 0 ? text("; ", fresh, " alphas start fresh") : ""));
@@ -200,11 +196,7 @@ Stage Trainer::resume_stage() {
   if (number >= run_.stages.size() || run_.stages[number].name != position.stage)
     fail(ErrorCategory::damaged_data, resumed_->path, ": stage ", number, " of the configuration is not ",
          position.stage);
-<<<<<<< HEAD
-  Stage stage = make_stage(run_, number, train_->classes(), options_.device);
-=======
-  Stage stage = make_stage(run_, number, data_.train->classes());
->>>>>>> main
+  Stage stage = make_stage(run_, number, data_.train->classes(), options_.device);
   restore(*resumed_, *stage.model, stage.optimizer);
   stage.position = position;
   resumed_.reset();
@@ -231,15 +223,10 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
   epoch_start_ = Clock::now();
   epoch_images_ = 0;
-<<<<<<< HEAD
+  alpha_gradients_.clear();
   LoaderOptions options = loader_options(run_);
   options.placements_only = resident_.images.defined();
-  const int64_t steps = (train_->size() - 1) / options.batch + 1;
-=======
-  alpha_gradients_.clear();
-  const LoaderOptions options = loader_options(run_);
   const int64_t steps = (data_.train->size() - 1) / options.batch + 1;
->>>>>>> main
   if (position.batch > steps)
     fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
          " of an epoch, but one of ", data_.train->name(), " has ", steps, "; is this other data?");
@@ -355,12 +342,8 @@ Evaluation Trainer::finish_stage(const Stage& stage) {
     if (const std::string kept = kept_checkpoint(stage, name); more && !std::filesystem::exists(kept, ignored))
       keep_under_name(folder_->checkpoint(name), kept);
   const OpenedModel best = open_model(more ? kept_checkpoint(stage, "best") : folder_->checkpoint("best"), {});
-<<<<<<< HEAD
   if (options_.device != Device{}) best.model->move_to(options_.device);
-  Evaluation found = evaluate(*best.model, best.settings.classes, test_, static_cast<int>(run_.data.workers));
-=======
   Evaluation found = evaluate(*best.model, best.settings.classes, data_.test, static_cast<int>(run_.data.workers));
->>>>>>> main
   metrics_->append(TestMetrics{.stage = stage.position.stage,
                                .epoch = stage.position.epoch,
                                .run_epoch = epochs_before(stage.position.stage_number) + stage.position.epoch,

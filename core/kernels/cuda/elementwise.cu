@@ -37,7 +37,7 @@ template <typename F>
 void map(std::string_view name, const Tensor& a, const Tensor* b, Tensor& y, F f) {
   const int64_t count = y.elements();
   if (count == 0) return;
-  with_pack(count, [&](auto pack) {
+  with_pack(aligned_count(count, {&a, b ? b : &a, &y}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     launch({name, a.bytes() * (b ? 2 : 1), y.bytes()}, map_kernel<N, F>, blocks_for(count / N), count / N,
            input<float>(a), b ? input<float>(*b) : nullptr, output<float>(y), f);
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads) widen_kernel(int64_t packs, const Co
 template <typename Code, typename As>
 void widen(const Tensor& codes, Tensor& numbers) {
   const int64_t count = codes.elements();
-  with_pack(count, [&](auto pack) {
+  with_pack(aligned_count(count, {&codes, &numbers}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     launch({"widen codes", codes.bytes(), numbers.bytes()}, widen_kernel<N, Code, As>, blocks_for(count / N), count / N,
            input<Code>(codes), reinterpret_cast<typename As::Result*>(numbers.raw()));

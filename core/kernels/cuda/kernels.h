@@ -50,6 +50,8 @@ class CudaQuantize : public QuantizeKernels {
   void quantize_activation(const Tensor& x, const Tensor& alpha, Quantized& out) const override;
   void quantize_activation_backward(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out,
                                     QuantizerVariant variant, bool adds, Tensor& gx, Tensor& galpha) const override;
+  void clipped_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, bool has_sign,
+                        Tensor& galpha) const override;
   void dequantize(const Quantized& q, Tensor& values) const override;
   void round_to_8bit(const Tensor& w, FirstLastRule rule, Tensor& out, Tensor& largest) const override;
 };

@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "core/kernels/cuda/context.h"
 
@@ -62,6 +63,13 @@ void with_pack(int64_t multiple, F&& f) {
     f(std::integral_constant<int, 4>{});
   else
     f(std::integral_constant<int, 1>{});
+}
+
+/// `count`, or 1 where a tensor does not begin at 16 bytes: a part of another one may begin anywhere.
+inline int64_t aligned_count(int64_t count, std::initializer_list<const Tensor*> tensors) {
+  for (const Tensor* tensor : tensors)
+    if (reinterpret_cast<uintptr_t>(tensor->raw()) % 16 != 0) return 1;
+  return count;
 }
 
 /// Blocks for `count` threads, at most so many that each still has several rounds of work.

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads) quantize_kernel(int64_t packs, const
 template <typename Code, bool kSigned>
 void quantize(const char* name, const Tensor& x, const Tensor& alpha, Quantized& out) {
   const int64_t count = x.elements();
-  with_pack(count, [&](auto pack) {
+  with_pack(aligned_count(count, {&x, &out.codes}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     launch({name, x.bytes(), out.codes.bytes()}, quantize_kernel<N, Code, kSigned>,
            std::min(blocks_for(count / N), 1024u), count / N, input<float>(x), input<float>(alpha),
@@ -92,10 +92,27 @@ struct UnsignedGradient {
   }
 };
 
+// F16.
+template <int N>
+struct ClippedGradient {
+  const float *g, *x, *alpha;
+  bool has_sign;
+
+  __device__ void operator()(int64_t i, ChannelSums& sums) const {
+    const Pack<float, N> gs = load<N>(g, i), xs = load<N>(x, i);
+    const float a = alpha[0];
+    for (int j = 0; j < N; ++j) {
+      const float z = xs[j] / a;
+      if (z > 1) sums.a.add(gs[j]);
+      if (has_sign && z < -1) sums.a.add(-gs[j]);
+    }
+  }
+};
+
 template <typename Code>
 void signed_gradient(const Tensor& g, const Tensor& w_hat, const Tensor& alpha, const Quantized& out, bool clips,
                      Tensor& gw, Tensor& galpha) {
-  with_pack(g.elements(), [&](auto pack) {
+  with_pack(aligned_count(g.elements(), {&g, &w_hat, &out.codes, &gw}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     launch_total<N>(
         {"quantize weight gradient", 2 * g.bytes() + out.codes.bytes(), gw.bytes()}, g.elements(),
@@ -108,7 +125,7 @@ void signed_gradient(const Tensor& g, const Tensor& w_hat, const Tensor& alpha, 
 template <typename Code>
 void unsigned_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, const Quantized& out, bool clips_below,
                        bool adds, Tensor& gx, Tensor& galpha) {
-  with_pack(g.elements(), [&](auto pack) {
+  with_pack(aligned_count(g.elements(), {&g, &x, &out.codes, &gx}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     const size_t reads = (adds ? 3 : 2) * g.bytes() + out.codes.bytes();
     launch_total<N>(
@@ -183,6 +200,16 @@ void CudaQuantize::quantize_activation_backward(const Tensor& g, const Tensor& x
     unsigned_gradient<uint8_t>(g, x, alpha, out, clips_below, adds, gx, galpha);
   else
     unsigned_gradient<float>(g, x, alpha, out, clips_below, adds, gx, galpha);
+}
+
+void CudaQuantize::clipped_gradient(const Tensor& g, const Tensor& x, const Tensor& alpha, bool has_sign,
+                                    Tensor& galpha) const {
+  with_pack(aligned_count(g.elements(), {&g, &x}), [&](auto pack) {
+    constexpr int N = decltype(pack)::value;
+    launch_total<N>({"clipped gradient", 2 * g.bytes(), 4}, g.elements(),
+                    ClippedGradient<N>{input<float>(g), input<float>(x), input<float>(alpha), has_sign},
+                    FinishAlpha{output<float>(galpha)});
+  });
 }
 
 void CudaQuantize::dequantize(const Quantized& q, Tensor& values) const {

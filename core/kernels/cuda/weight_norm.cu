@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void CudaNorm::weight_norm(const Tensor& w, Tensor& w_hat, Tensor& mean, Tensor& std) const {
   const int64_t count = w.elements();
-  with_pack(count, [&](auto pack) {
+  with_pack(aligned_count(count, {&w, &w_hat}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     launch_total<N>({"weight moments", w.bytes(), 8}, count, ProductTerm<N>{input<float>(w), input<float>(w)},
                     FinishMoments{Wide::of(static_cast<double>(count)), output<float>(mean), output<float>(std),
@@ -81,7 +81,7 @@ void CudaNorm::weight_norm_backward(const Tensor& g, const Tensor& w_hat, const 
                                     Tensor& gw) const {
   const int64_t count = g.elements();
   Scratch<Wide> slopes(2);
-  with_pack(count, [&](auto pack) {
+  with_pack(aligned_count(count, {&g, &w_hat, &gw}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     if (!constant_statistics)
       launch_total<N>({"weight gradient sums", 2 * g.bytes(), 8}, count,
