@@ -18,14 +18,14 @@ struct Source {
   std::string path, text;
 };
 
-/// Every .h and .cpp below the folders.
+/// Every .h, .cpp and .cu below the folders.
 inline std::vector<Source> sources(const std::vector<std::string>& folders) {
   namespace fs = std::filesystem;
   std::vector<Source> found;
   for (const std::string& folder : folders) {
     if (!fs::exists(fs::path(kSourceFolder) / folder)) continue;
     for (const auto& entry : fs::recursive_directory_iterator(fs::path(kSourceFolder) / folder))
-      if (entry.path().extension() == ".h" || entry.path().extension() == ".cpp")
+      if (const auto kind = entry.path().extension(); kind == ".h" || kind == ".cpp" || kind == ".cu")
         found.push_back({fs::relative(entry.path(), kSourceFolder).string(), read_text(entry.path().string())});
   }
   return found;

@@ -6,12 +6,13 @@
 namespace apotnet::cuda {
 namespace {
 
-// What becomes of the normalised value: `out.put(norm, i, x)` stores N results at element i.
+// What becomes of the normalised value: begin() once for the block, then put() stores N results at element i. The
+// table lies in shared memory.
 struct PlainOut {
   float* y;
-  __device__ void begin() const {}
+  __device__ void begin(uint8_t*) const {}
   template <int N>
-  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x) const {
+  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x, const uint8_t*) const {
     Pack<float, N> result;
     for (int j = 0; j < N; ++j) result[j] = norm[j].apply(x[j]);
     store(y, i, result);
@@ -19,9 +20,9 @@ struct PlainOut {
 };
 struct ReluOut {
   float* y;
-  __device__ void begin() const {}
+  __device__ void begin(uint8_t*) const {}
   template <int N>
-  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x) const {
+  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x, const uint8_t*) const {
     Pack<float, N> result;
     for (int j = 0; j < N; ++j) result[j] = norm[j].relu(x[j]);
     store(y, i, result);
@@ -30,9 +31,9 @@ struct ReluOut {
 struct AddReluOut {
   const float* shortcut;
   float* y;
-  __device__ void begin() const {}
+  __device__ void begin(uint8_t*) const {}
   template <int N>
-  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x) const {
+  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x, const uint8_t*) const {
     const Pack<float, N> other = load<N>(shortcut, i);
     Pack<float, N> result;
     for (int j = 0; j < N; ++j) {
@@ -49,18 +50,13 @@ struct QuantizeOut {
   float* step;
   int* trouble;
   Levels levels;
-  uint8_t* table = nullptr;  // in shared memory
 
-  __device__ void begin() {
-    if constexpr (sizeof(Code) == 1) {
-      SHARED_ARRAY(uint8_t, shared_table, kTableSize);
-      table = shared_table;
-      fill_table(levels, table);
-    }
+  __device__ void begin(uint8_t* table) const {
+    if constexpr (sizeof(Code) == 1) fill_table(levels, table);
     store_step(alpha, levels, step, trouble);
   }
   template <int N>
-  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x) const {
+  __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x, const uint8_t* table) const {
     const float a = alpha[0];
     Pack<Code, N> result;
     for (int j = 0; j < N; ++j) result[j] = project<Code>(clamped(norm[j].relu(x[j]) / a, 0), levels, table);
@@ -72,10 +68,11 @@ template <int N, typename Out>
 __global__ void __launch_bounds__(kThreads)
     normalise_kernel(int64_t packs, int channels, NormArrays arrays, const float* x, Out out) {
   SHARED_ARRAY(ChannelNorm, norm, kMostChannels);
+  SHARED_ARRAY(uint8_t, table, kTableSize);
   for (int c = static_cast<int>(threadIdx.x); c < channels; c += kThreads) norm[c] = ChannelNorm::of(arrays, c);
-  out.begin();
+  out.begin(table);
   __syncthreads();
-  for_each_index(packs, [&](int64_t i) { out.put(norm + i * N % channels, i * N, load<N>(x, i * N)); });
+  for_each_index(packs, [&](int64_t i) { out.put(norm + i * N % channels, i * N, load<N>(x, i * N), table); });
 }
 
 template <typename Out>
