@@ -92,8 +92,8 @@ Block* block = nullptr;
 
 // Fibers live as long as the process: each one is a stack.
 std::vector<std::unique_ptr<Fiber>>& all_fibers() {
-  static std::vector<std::unique_ptr<Fiber>> fibers;
-  return fibers;
+  static auto* fibers = new std::vector<std::unique_ptr<Fiber>>;
+  return *fibers;
 }
 
 Fiber* fiber_number(size_t i) {
