@@ -14,7 +14,7 @@ namespace apotnet {
 struct EpochMetrics {
   std::string stage;
   int64_t epoch = 0, step = 0, samples_seen = 0;  ///< finished so far, in the stage
-  int64_t run_epoch = 0;                          ///< finished so far, in all stages
+  int64_t run_epoch = 0;                          ///< epoch, after those of the stages before it
   double learning_rate = 0;                       ///< of the last step, ordinary parameters
   double train_loss = 0, train_top1 = 0;
   double validation_loss = 0, validation_top1 = 0;
@@ -26,7 +26,7 @@ struct EpochMetrics {
 struct TestMetrics {
   std::string stage;
   int64_t epoch = 0;      ///< epochs of the stage
-  int64_t run_epoch = 0;  ///< of it and the stages before it
+  int64_t run_epoch = 0;  ///< the same, after the stages before it
   double test_loss = 0, test_top1 = 0, test_top5 = 0;
   double seconds = 0;
 };

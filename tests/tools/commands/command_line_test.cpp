@@ -1,6 +1,7 @@
 // The program as its users run it: exit codes, one-line messages, JSON on stdout.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -381,4 +382,20 @@ TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test 
   const Finished without_bits = apotnet_program(command);
   CHECK(without_bits.exit_code == 64);
   CHECK(without_bits.error.find("--bits") != std::string::npos);
+}
+
+TEST_CASE("levels --plot: every column of both drawings has its mark, whatever the set") {
+  for (const std::string method : {"apot", "pot", "uniform"})
+    for (const int bits : {2, 3, 4, 5})
+      for (const char* kind : {"", " --weights"}) {
+        CAPTURE(method);
+        CAPTURE(bits);
+        const std::string out =
+            apotnet_program("levels --plot --method " + method + " --bits " + std::to_string(bits) + kind).out;
+        const size_t staircase = out.find("\nq, the level"), derivative = out.find("\ndvalue/dalpha");
+        REQUIRE(staircase != std::string::npos);
+        REQUIRE(derivative != std::string::npos);
+        CHECK(std::ranges::count(out.substr(staircase, derivative - staircase), '#') == 61);
+        CHECK(std::ranges::count(out.substr(derivative), '#') == 49);  // z up to 1
+      }
 }
