@@ -188,7 +188,11 @@ TEST_CASE("a checkpoint of ours starts another run and converts to itself") {
   CHECK(apotnet_program("convert " + last + " " + last).exit_code == 64);
   const Finished inspected = apotnet_program("inspect --json " + last);
   CHECK(inspected.exit_code == 0);
-  CHECK(nlohmann::json::parse(inspected.out)["layers"].size() == 20);
+  const auto found = nlohmann::json::parse(inspected.out);
+  CHECK(found["layers"].size() == 20);
+  CHECK(found["cost"].size() == 22);
+  CHECK(found["macs"] == 40813184);
+  CHECK(found["bytes"].get<double>() * 5 < found["float_bytes"].get<double>());
 }
 
 TEST_CASE("training that diverges exits with 76, and says where") {
