@@ -7,6 +7,7 @@
 #include "data/registry.h"
 #include "tools/commands/command.h"
 #include "tools/fixed.h"
+#include "tools/report/page.h"
 #include "tools/training/trainer.h"
 
 namespace apotnet {
@@ -17,6 +18,7 @@ void print_result(const TrainResult& result, const CommandContext& context) {
     print_json({{"command", "train"},
                 {"run", result.folder},
                 {"checkpoint", result.checkpoint},
+                {"report", result.folder + "/report.html"},
                 {"epochs", result.epochs},
                 {"steps", result.steps},
                 {"seconds", result.seconds},
@@ -27,7 +29,8 @@ void print_result(const TrainResult& result, const CommandContext& context) {
   }
   std::cout << "test top-1 " << fixed(result.test.top1, 2) << " % on " << result.test.count << " images, loss "
             << fixed(result.test.loss, 4) << "\n"
-            << "run " << result.folder << ", best checkpoint " << result.checkpoint << "\n";
+            << "run " << result.folder << ", best checkpoint " << result.checkpoint << ", report " << result.folder
+            << "/report.html\n";
 }
 
 }  // namespace
@@ -66,7 +69,10 @@ void add_train(CLI::App& app, CommandContext& context) {
           nlohmann::json(spec.root.string()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
     const TrainResult result = Trainer(load_config(options->config_path, options->overrides), *options).run();
-    if (result.test.count > 0) print_result(result, context);
+    if (result.test.count > 0) {
+      write_report({read_run_report(result.folder, "")}, result.folder + "/report.html");
+      print_result(result, context);
+    }
     if (result.signal) context.exit_code = 128 + result.signal;
   });
 }

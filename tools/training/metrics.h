@@ -31,6 +31,16 @@ struct TestMetrics {
   double seconds = 0;
 };
 
+/// What metrics.jsonl tells of a run, in the order of the lines.
+struct RunMetrics {
+  std::vector<EpochMetrics> epochs;
+  std::vector<TestMetrics> tests;
+};
+
+/// Reads a metrics.jsonl; a last line without its end is left out: the run may be writing it. Error(input_missing), or
+/// Error(damaged_data) with file and line.
+RunMetrics read_metrics(const std::string& path);
+
 /// What a run's epochs came to: metrics.csv, metrics.jsonl, and events for TensorBoard whose steps are epochs of the
 /// run. Everything is flushed to the disk before append returns. All functions: Error(cannot_write).
 class MetricsFiles {
