@@ -36,8 +36,8 @@ std::string tiny_training(const std::string& out, const std::string& more = "", 
 }  // namespace
 
 TEST_CASE("every command has help with an example") {
-  for (const char* command : {"train", "eval", "infer", "inspect", "convert", "levels", "report", "config", "bench",
-                              "test", "doctor", "version"}) {
+  for (const char* command : {"train", "eval", "infer", "inspect", "convert", "levels", "report", "data", "config",
+                              "bench", "test", "doctor", "version"}) {
     CAPTURE(command);
     const Finished help = apotnet_program(std::string(command) + " --help");
     CHECK(help.exit_code == 0);
