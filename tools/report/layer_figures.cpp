@@ -30,19 +30,29 @@ std::vector<Threshold> thresholds_of(const RunMetrics& metrics, const std::strin
 
 // Both thresholds of a layer over the epochs; the axes begin at 0 and end at `most` in every card.
 std::string threshold_curves(const std::vector<Threshold>& thresholds, double most) {
+  constexpr double kLabels = 56, kLabelHeight = 12;
   const double first = thresholds.front().epoch, last = std::max(thresholds.back().epoch, first + 1);
-  const auto path = [&](double Threshold::*alpha, const char* color) {
+  const auto top_of = [&](double alpha) { return 4 + (1 - alpha / most) * (kCurveHeight - 8); };
+  const auto curve = [&](double Threshold::*alpha, const char* color, double label_top) {
     std::string d;
     for (const Threshold& t : thresholds)
-      d += text(d.empty() ? "M" : "L", fixed((t.epoch - first) / (last - first) * (kWidth - 60), 1), " ",
-                fixed(4 + (1 - t.*alpha / most) * (kCurveHeight - 8), 1));
-    const double end = thresholds.back().*alpha;
-    return text("<g class='line ", color, "'><path d='", d, "'/></g><text x=", kWidth - 56,
-                " y=", fixed(4 + (1 - end / most) * (kCurveHeight - 8), 1), " dy=.35em>", fixed(end, 2), "</text>");
+      d += text(d.empty() ? "M" : "L", fixed((t.epoch - first) / (last - first) * (kWidth - kLabels - 4), 1), " ",
+                fixed(top_of(t.*alpha), 1));
+    return text("<g class='line ", color, "'><path d='", d, "'/></g><text class='value ", color,
+                "' x=", kWidth - kLabels, " y=", fixed(label_top, 1), " dy=.35em>", fixed(thresholds.back().*alpha, 2),
+                "</text>");
   };
+  // Labels that would lie on each other are moved apart.
+  double weight_top = top_of(thresholds.back().weight), activation_top = top_of(thresholds.back().activation);
+  if (const double gap = activation_top - weight_top; std::abs(gap) < kLabelHeight) {
+    const double apart = (gap < 0 ? -kLabelHeight : kLabelHeight) / 2, middle = weight_top + gap / 2;
+    weight_top = middle - apart;
+    activation_top = middle + apart;
+  }
   return text("<svg viewBox='0 0 ", kWidth, " ", kCurveHeight, "' role=img aria-label='thresholds over the epochs'>",
-              "<path class=grid d='M0 ", kCurveHeight - 4, "H", kWidth - 60, "'/>", path(&Threshold::weight, "run0"),
-              path(&Threshold::activation, "run1"), "</svg>");
+              "<path class=grid d='M0 ", kCurveHeight - 4, "H", kWidth - kLabels - 4, "'/>",
+              curve(&Threshold::weight, "run0", weight_top), curve(&Threshold::activation, "run1", activation_top),
+              "</svg>");
 }
 
 // A bar at each level, as high as the square root of its share; a cross where no value takes the level.

@@ -27,7 +27,7 @@ svg text { fill: var(--faint); font: 11px system-ui, sans-serif; } svg .end { te
 svg .grid { stroke: var(--rule); stroke-width: 1; } svg .stage { stroke: var(--faint); stroke-dasharray: 2 3; }
 .line path { fill: none; stroke: var(--color); stroke-width: 1.8; stroke-linejoin: round; } .dashed path { stroke-dasharray: 4 3; stroke-width: 1.4; opacity: .85; }
 .line circle { fill: var(--color); } .dots circle { fill: var(--paper); stroke: var(--color); stroke-width: 2; }
-.bar { fill: var(--color); }
+.bar, svg .value { fill: var(--color); }
 .run0 { --color: var(--run0); } .run1 { --color: var(--run1); } .run2 { --color: var(--run2); } .run3 { --color: var(--run3); }
 .run4 { --color: var(--run4); } .run5 { --color: var(--run5); } .run6 { --color: var(--run6); } .run7 { --color: var(--run7); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .1rem 0 .2rem; padding: 0; font-size: .85rem; color: var(--faint); }

@@ -24,23 +24,39 @@ size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
-// The first element that is closed in the wrong order or not at all; empty where all is well.
-std::string unbalanced(std::string page) {
-  page = std::regex_replace(page, std::regex("<style>[^]*?</style>"), "");
-  static const std::regex tag("<(/?)([a-z0-9]+)((?:[^>\"']|\"[^\"]*\"|'[^']*')*?)(/?)>");
-  static const std::vector<std::string> empty{"meta", "link", "br", "img", "html", "p", "li", "ul"};
-  std::vector<std::string> open;
-  for (std::sregex_iterator i(page.begin(), page.end(), tag), end; i != end; ++i) {
-    const std::string name = (*i)[2];
-    if ((*i)[4].length() > 0 || std::ranges::find(empty, name) != empty.end()) continue;
-    if ((*i)[1].length() == 0) {
-      open.push_back(name);
-    } else {
-      if (open.empty() || open.back() != name) return name + " at " + std::to_string(i->position());
-      open.pop_back();
-    }
+// One tag of a page, from its '<' to its '>'; the latter may stand inside of quotes too.
+size_t end_of_tag(const std::string& page, size_t begin) {
+  char quote = 0;
+  for (size_t i = begin; i < page.size(); ++i) {
+    if (quote != 0)
+      quote = page[i] == quote ? 0 : quote;
+    else if (page[i] == '"' || page[i] == '\'')
+      quote = page[i];
+    else if (page[i] == '>')
+      return i;
   }
-  return open.empty() ? "" : open.back();
+  return page.size();
+}
+
+// The first element that is closed in the wrong order or not at all; empty where all is well.
+std::string unbalanced(const std::string& page) {
+  static const std::vector<std::string> empty{"!doctype", "meta", "link", "br", "img", "li"};
+  std::vector<std::string> open;
+  for (size_t at = page.find('<'); at != std::string::npos; at = page.find('<', at)) {
+    const size_t end = end_of_tag(page, at);
+    const bool closes = page[at + 1] == '/', closed = page[end - 1] == '/';
+    const size_t begin = at + (closes ? 2 : 1);
+    const std::string name = page.substr(begin, page.find_first_of(" />\n", begin) - begin);
+    at = name == "style" && !closes ? page.find("</style>", end) : end;
+    if (closed || std::ranges::find(empty, name) != empty.end()) continue;
+    if (!closes) {
+      open.push_back(name);
+      continue;
+    }
+    if (open.empty() || open.back() != name) return name + " closes " + (open.empty() ? "nothing" : open.back());
+    open.pop_back();
+  }
+  return open.empty() ? "" : open.back() + " stays open";
 }
 
 }  // namespace
