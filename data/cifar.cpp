@@ -22,8 +22,7 @@ constexpr size_t kImageBytes = 3 * kPlane;
 /// What differs between the two.
 struct Format {
   const char* name;
-  const char* archive_folder;
-  const char* archive_url;
+  DatasetArchive archive;
   std::vector<const char*> train_files, test_files;
   std::vector<int> label_limits;  // one label byte each; the last one is the class
   const char* class_name_file;
@@ -37,8 +36,12 @@ struct Format {
 const Format& cifar10() {
   static const Format format{
       "cifar10",
-      "cifar-10-batches-bin",
-      "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+      {.url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+       .sha256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+       .folder = "cifar-10-batches-bin",
+       .size = "162 MB",
+       .train_images = 50'000,
+       .test_images = 10'000},
       {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
       {"test_batch.bin"},
       {10},
@@ -52,8 +55,12 @@ const Format& cifar10() {
 const Format& cifar100() {
   static const Format format{
       "cifar100",
-      "cifar-100-binary",
-      "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+      {.url = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+       .sha256 = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+       .folder = "cifar-100-binary",
+       .size = "161 MB",
+       .train_images = 50'000,
+       .test_images = 10'000},
       {"train.bin"},
       {"test.bin"},
       {20, 100},
@@ -79,21 +86,26 @@ bool holds_any_file(const Format& format, const fs::path& folder) {
 }
 
 bool holds(const Format& format, const fs::path& folder) {
-  return holds_any_file(format, folder) || holds_any_file(format, folder / format.archive_folder);
+  return holds_any_file(format, folder) || holds_any_file(format, folder / format.archive.folder);
 }
 
 /// The folder that has the files of `split`, all of them.
 fs::path find_files(const Format& format, const fs::path& folder, Split split) {
-  const fs::path unpacked = folder / format.archive_folder;
+  const fs::path unpacked = folder / format.archive.folder;
   const fs::path& found = holds_any_file(format, unpacked) && !holds_any_file(format, folder) ? unpacked : folder;
   for (const char* file : format.files(split)) {
     std::error_code ignored;
     if (fs::exists(found / file, ignored)) continue;
     fail(ErrorCategory::input_missing, format.name, ": no ", file, " in ", folder.string(), " or its folder ",
-         format.archive_folder, "; unpack ", format.archive_url, " there, or name another folder with --data ",
-         format.name, ":DIR");
+         format.archive.folder, "; get it with apotnet data fetch ", format.name,
+         ", or name another folder with --data ", format.name, ":DIR");
   }
   return found;
+}
+
+/// How messages about a damaged file end.
+std::string again(const Format& format) {
+  return text("; delete the folder and get it again with apotnet data fetch ", format.name);
 }
 
 /// Bytes of `file`, which must be a regular file.
@@ -107,10 +119,10 @@ uintmax_t size_of_file(const fs::path& file) {
 
 size_t count_records(const Format& format, const fs::path& file) {
   const uintmax_t bytes = size_of_file(file), record = format.record_bytes();
-  if (bytes == 0) fail(ErrorCategory::damaged_data, file.string(), ": empty; download ", format.archive_url, " again");
+  if (bytes == 0) fail(ErrorCategory::damaged_data, file.string(), ": empty", again(format));
   if (bytes % record != 0)
     fail(ErrorCategory::damaged_data, file.string(), ": record ", bytes / record, " ends after ", bytes % record,
-         " of ", record, " bytes (the file has ", bytes, "); download ", format.archive_url, " again");
+         " of ", record, " bytes (the file has ", bytes, ")", again(format));
   return bytes / record;
 }
 
@@ -120,7 +132,7 @@ void check_labels(const Format& format, const fs::path& file, size_t record, con
     if (bytes[i] < limit) continue;
     const bool is_class = i + 1 == format.label_limits.size();
     fail(ErrorCategory::damaged_data, file.string(), ": record ", record, ": ", is_class ? "label " : "coarse label ",
-         int{bytes[i]}, " is not in 0 to ", limit - 1, "; download ", format.archive_url, " again");
+         int{bytes[i]}, " is not in 0 to ", limit - 1, again(format));
   }
 }
 
@@ -201,6 +213,9 @@ std::shared_ptr<const Dataset> read_cifar100(const fs::path& folder, Split split
 
 DatasetInfo cifar10_info() { return info_of(cifar10()); }
 DatasetInfo cifar100_info() { return info_of(cifar100()); }
+
+DatasetArchive cifar10_archive() { return cifar10().archive; }
+DatasetArchive cifar100_archive() { return cifar100().archive; }
 
 bool holds_cifar10(const fs::path& folder) { return holds(cifar10(), folder); }
 bool holds_cifar100(const fs::path& folder) { return holds(cifar100(), folder); }

@@ -23,6 +23,9 @@ std::shared_ptr<const Dataset> read_cifar100(const std::filesystem::path& folder
 DatasetInfo cifar10_info();
 DatasetInfo cifar100_info();
 
+DatasetArchive cifar10_archive();
+DatasetArchive cifar100_archive();
+
 /// Whether any of the files is in `folder`, directly or in the archive's own folder.
 bool holds_cifar10(const std::filesystem::path& folder);
 bool holds_cifar100(const std::filesystem::path& folder);

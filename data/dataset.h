@@ -22,6 +22,15 @@ struct DatasetInfo {
   std::vector<float> mean, std;  ///< per channel, of value / 255
 };
 
+/// Where a data set is to be had, and how much it is.
+struct DatasetArchive {
+  std::string url;     ///< a .tar.gz
+  std::string sha256;  ///< of it
+  std::string folder;  ///< that it unpacks to
+  std::string size;    ///< of the archive, for people
+  int64_t train_images = 0, test_images = 0;
+};
+
 /// Labelled images of one size. Reading is const and safe from several threads at once.
 class Dataset {
  public:

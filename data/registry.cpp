@@ -16,7 +16,8 @@ struct Entry {
   const char* name;
   DatasetInfo (*info)();
   std::shared_ptr<const Dataset> (*open)(const fs::path& root, Split split, const DatasetOptions& options);
-  bool (*recognise)(const fs::path& folder);  // none: the data set has no files
+  bool (*recognise)(const fs::path& folder);  // this and the next are null where the data set has no files
+  DatasetArchive (*archive)();
 };
 
 std::shared_ptr<const Dataset> open_shapes10(const fs::path&, Split split, const DatasetOptions& options) {
@@ -26,10 +27,12 @@ std::shared_ptr<const Dataset> open_shapes10(const fs::path&, Split split, const
 // A new data set is its own file and one line here.
 constexpr std::array kDatasets{
     Entry{"cifar10", cifar10_info,
-          [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar10(root, s); }, holds_cifar10},
+          [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar10(root, s); }, holds_cifar10,
+          cifar10_archive},
     Entry{"cifar100", cifar100_info,
-          [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar100(root, s); }, holds_cifar100},
-    Entry{"shapes10", shapes10_info, open_shapes10, nullptr},
+          [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar100(root, s); }, holds_cifar100,
+          cifar100_archive},
+    Entry{"shapes10", shapes10_info, open_shapes10, nullptr, nullptr},
 };
 
 const Entry* find(const std::string& name) {
@@ -94,6 +97,16 @@ fs::path resolve_data_root(const fs::path& given, const fs::path& configured) {
 std::shared_ptr<const Dataset> open_dataset(const std::string& name, const fs::path& root, Split split,
                                             const DatasetOptions& options) {
   return find_configured(name).open(root, split, options);
+}
+
+std::optional<DatasetArchive> dataset_archive(const std::string& name) {
+  const Entry& entry = find_configured(name);
+  return entry.archive ? std::optional(entry.archive()) : std::nullopt;
+}
+
+bool holds_dataset(const std::string& name, const fs::path& root) {
+  const Entry& entry = find_configured(name);
+  return !entry.recognise || entry.recognise(root);
 }
 
 DatasetInfo dataset_info(const std::string& name) { return find_configured(name).info(); }

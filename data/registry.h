@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,5 +42,12 @@ std::shared_ptr<const Dataset> open_dataset(const std::string& name, const std::
 /// Class names, image size and normalisation of a data set, without reading files; no split is named.
 /// Error(configuration) for an unknown name.
 DatasetInfo dataset_info(const std::string& name);
+
+/// Where a data set can be downloaded; nothing for one that is generated. Error(configuration) for an unknown name.
+std::optional<DatasetArchive> dataset_archive(const std::string& name);
+
+/// Whether files of the data set are in `root`, or in the folder there that its archive unpacks to; true for one that
+/// is generated. Error(configuration) for an unknown name.
+bool holds_dataset(const std::string& name, const std::filesystem::path& root);
 
 }  // namespace apotnet

@@ -12,8 +12,6 @@ class WeightQuantizer {
  public:
   explicit WeightQuantizer(const QuantSettings& settings);
   Variable forward(const Variable& w, const std::string& layer) const;
-  /// What is clipped and rounded: w_hat, or w itself.
-  Variable input(const Variable& w, const std::string& layer) const;
   /// Sets alpha to where training begins: 3 standard deviations of what is rounded, which is 3 for w_hat.
   void start_alpha(const Tensor& w);
 
@@ -22,6 +20,9 @@ class WeightQuantizer {
   bool normalises() const { return normalises_; }
 
  private:
+  // What is clipped and rounded: w_hat, or w itself.
+  Variable input(const Variable& w, const std::string& layer) const;
+
   const LevelSet* levels_;
   QuantizerVariant variant_;
   ThresholdGradient threshold_gradient_;

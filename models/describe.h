@@ -13,7 +13,8 @@ struct ModelDescription {
   int64_t classes = 0;
   bool has_alphas = false;  ///< trained with quantizers; the bit width cannot be read from a state dict
   QuantizerVariant variant = QuantizerVariant::cifar;
-  std::string dataset;  ///< the data set of that shape: cifar10, cifar100 or empty
+  FirstLastRule first_last = FirstLastRule::apot_compat;  ///< none for torchvision's float networks
+  std::string dataset;                                    ///< the data set of that shape: cifar10, cifar100 or empty
 };
 
 /// Error(damaged_data) saying what was looked for when the tensors are of no known network.

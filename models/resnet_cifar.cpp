@@ -5,26 +5,6 @@
 
 namespace apotnet {
 
-BasicBlock::BasicBlock(int64_t in, int64_t out, int64_t stride, const QuantSettings& quant)
-    : conv1_(in, out, 3, {stride, 1, 1}, quant), conv2_(out, out, 3, {1, 1, 1}, quant), bn1_(out), bn2_(out) {
-  add_module("conv1", conv1_);
-  add_module("conv2", conv2_);
-  add_module("bn1", bn1_);
-  add_module("bn2", bn2_);
-  if (stride == 1 && in == out) return;
-  shortcut_conv_ = std::make_unique<QuantConv2d>(in, out, 1, Conv2dGeometry{stride, 0, 1}, quant);
-  shortcut_bn_ = std::make_unique<BatchNorm>(out);
-  add_module("downsample.0", *shortcut_conv_);
-  add_module("downsample.1", *shortcut_bn_);
-}
-
-Variable BasicBlock::forward(const Variable& x) {
-  const NormRelu inner(bn1_, conv1_.forward(x));  // becomes codes in conv2, and never floats
-  const Variable y = conv2_.forward(inner);
-  const Variable shortcut = shortcut_conv_ ? shortcut_bn_->forward(shortcut_conv_->forward(x)) : x;
-  return norm_add_relu(bn2_, y, shortcut);
-}
-
 ResNetCifar::ResNetCifar(int depth, int64_t classes, const QuantSettings& quant)
     : conv1_(3, 16, 3, 1, 1, quant.first_last), bn1_(16), fc_(64, classes, quant.first_last) {
   require(depth > 2 && (depth - 2) % 6 == 0, "a CIFAR ResNet has 6 n + 2 layers, not ", depth);

@@ -1,27 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
-#include "layers/batch_norm.h"
 #include "layers/first_last.h"
-#include "layers/quant_conv2d.h"
-#include "models/model.h"
+#include "models/residual_block.h"
 
 namespace apotnet {
-
-/// Two 3x3 convolutions with batch norm and a shortcut around them (He et al., 2016). Where the shape changes the
-/// shortcut is a quantized 1x1 convolution with its own alphas; elsewhere it carries the unquantized float.
-class BasicBlock : public Module {
- public:
-  BasicBlock(int64_t in, int64_t out, int64_t stride, const QuantSettings& quant);
-  Variable forward(const Variable& x);
-
- private:
-  QuantConv2d conv1_, conv2_;
-  BatchNorm bn1_, bn2_;
-  std::unique_ptr<QuantConv2d> shortcut_conv_;
-  std::unique_ptr<BatchNorm> shortcut_bn_;
-};
 
 /// ResNet-20/32/44/56/110 for 32x32 images:
 ///
@@ -34,6 +19,8 @@ class ResNetCifar : public Model {
  public:
   ResNetCifar(int depth, int64_t classes, const QuantSettings& quant);
   Variable forward(const Variable& images) override;
+
+  static constexpr int kDepths[] = {20, 32, 44, 56, 110};
 
  private:
   FirstConv2d conv1_;

@@ -28,8 +28,8 @@ int run(int argc, char** argv, apotnet::CommandContext& context) {
       ->check(CLI::IsMember({"auto", "always", "never"}));
   app.require_subcommand(1);
   app.fallthrough();
-  for (const auto add : {add_train, add_eval, add_infer, add_inspect, add_convert, add_levels, add_config, add_bench,
-                         add_test, add_doctor, add_version})
+  for (const auto add : {add_train, add_eval, add_infer, add_inspect, add_convert, add_levels, add_report, add_data,
+                         add_config, add_bench, add_test, add_doctor, add_version})
     add(app, context);
   try {
     app.parse(argc, argv);

@@ -20,6 +20,9 @@ struct Terminal {
 /// (no-color.org).
 Terminal stderr_terminal(const std::string& color);
 
+/// Of stdout where that is a terminal, else 80.
+int stdout_columns();
+
 /// "0:07", "12:34", "1:02:03"; "-:--" for what is not known (negative, infinite or beyond a year).
 std::string duration(double seconds);
 

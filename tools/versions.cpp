@@ -8,6 +8,8 @@
 
 #include "core/base/build_info.h"
 #include "core/base/error.h"
+#include "data/archive.h"
+#include "data/download.h"
 #include "data/image.h"
 #include "tools/revision.h"
 
@@ -33,6 +35,9 @@ nlohmann::ordered_json versions() {
           {"onednn", onednn_version()},
           {"zlib", zlibVersion()},
           {"libjpeg_turbo", jpeg_library_version()},
+          {"libcurl", curl_library_version()},
+          {"libarchive", archive_library_version()},
+          {"openssl", sha256_library_version()},
           {"nlohmann_json", json_version()},
           {"cli11", CLI11_VERSION}};
 }

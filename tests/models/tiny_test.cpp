@@ -1,5 +1,5 @@
 // The whole engine on one page: a quantized network of two convolutions learns to tell horizontal from vertical
-// stripes. A good first file to read; models/resnet_cifar.cpp is the same thing, only larger.
+// stripes. A good first file to read; models/residual_block.cpp is the same thing, only larger.
 #include <doctest/doctest.h>
 
 #include "core/base/philox.h"

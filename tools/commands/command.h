@@ -35,6 +35,8 @@ void add_infer(CLI::App& app, CommandContext& context);
 void add_convert(CLI::App& app, CommandContext& context);
 void add_inspect(CLI::App& app, CommandContext& context);
 void add_levels(CLI::App& app, CommandContext& context);
+void add_report(CLI::App& app, CommandContext& context);
+void add_data(CLI::App& app, CommandContext& context);
 void add_config(CLI::App& app, CommandContext& context);
 void add_bench(CLI::App& app, CommandContext& context);
 void add_test(CLI::App& app, CommandContext& context);

@@ -31,6 +31,12 @@ double projected(const LevelSet& set, double z) {
   return static_cast<double>(set.code_of_half_step(half)) / static_cast<double>(set.k());
 }
 
+double widest_gap(const LevelSet& set) {
+  int64_t widest = 0;
+  for (size_t i = 1; i < set.codes().size(); ++i) widest = std::max(widest, set.codes()[i] - set.codes()[i - 1]);
+  return static_cast<double>(widest) / static_cast<double>(set.k());
+}
+
 // One mark per column where `mark` (and `ghost`, fainter) stand; rows from `high` down to `low`.
 void print_plot(double low, double high, double step, const std::function<double(double)>& mark,
                 const std::function<double(double)>& ghost) {
@@ -46,7 +52,7 @@ void print_plot(double low, double high, double step, const std::function<double
       if (is_here(mark(z))) cell = '#';
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    std::printf("%6.2f |%s\n", std::abs(value) < step / 2 ? 0.0 : value, line.c_str());
+    std::printf("%6.3f |%s\n", std::abs(value) < step / 2 ? 0.0 : value, line.c_str());
   }
   std::printf("       +%s\n        ", std::string(kPlotColumns, '-').c_str());
   for (const char* tick : {"0           ", "0.25        ", "0.5         ", "0.75        ", "1           ", "1.25"})
@@ -61,8 +67,11 @@ void plot_levels(const LevelSet& set) {
   print_plot(
       0, 1.25, 0.05, [&](double z) { return projected(set, z); }, [](double z) { return z; });
   std::printf("\ndvalue/dalpha = q - z up to z = 1 (and 1 beyond, where everything is alpha)\n");
+  // The rounding is off by half the widest gap at most; ten rows for it on either side.
+  const double bound = widest_gap(set) / 2;
   print_plot(
-      -0.2, 0.2, 0.025, [&](double z) { return z > 1 ? nowhere : projected(set, z) - z; }, [](double) { return 0.0; });
+      -bound, bound, bound / 10, [&](double z) { return z > 1 ? nowhere : projected(set, z) - z; },
+      [](double) { return 0.0; });
 }
 
 void run_levels(const LevelsOptions& options, const CommandContext& context) {

@@ -6,7 +6,9 @@
 #include "core/base/error.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
+#include "tools/commands/fetch.h"
 #include "tools/fixed.h"
+#include "tools/report/page.h"
 #include "tools/training/trainer.h"
 
 namespace apotnet {
@@ -17,6 +19,7 @@ void print_result(const TrainResult& result, const CommandContext& context) {
     print_json({{"command", "train"},
                 {"run", result.folder},
                 {"checkpoint", result.checkpoint},
+                {"report", result.folder + "/report.html"},
                 {"epochs", result.epochs},
                 {"steps", result.steps},
                 {"seconds", result.seconds},
@@ -27,7 +30,8 @@ void print_result(const TrainResult& result, const CommandContext& context) {
   }
   std::cout << "test top-1 " << fixed(result.test.top1, 2) << " % on " << result.test.count << " images, loss "
             << fixed(result.test.loss, 4) << "\n"
-            << "run " << result.folder << ", best checkpoint " << result.checkpoint << "\n";
+            << "run " << result.folder << ", best checkpoint " << result.checkpoint << ", report " << result.folder
+            << "/report.html\n";
 }
 
 }  // namespace
@@ -35,6 +39,7 @@ void print_result(const TrainResult& result, const CommandContext& context) {
 void add_train(CLI::App& app, CommandContext& context) {
   struct Options : TrainOptions {
     std::string data;
+    bool download = false;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Train the network that a configuration describes");
@@ -50,6 +55,7 @@ void add_train(CLI::App& app, CommandContext& context) {
       ->option_text("[PATH]");
   command->add_option("--out", options->out, "Run folder (default: runs/<config name>)");
   command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
+  command->add_flag("--download", options->download, "Download the data set when it is not there");
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet train configs/resnet20_cifar_4bit.json --data cifar10:DIR --threads 2");
   command->callback([options, &context] {
@@ -67,8 +73,14 @@ void add_train(CLI::App& app, CommandContext& context) {
           "data.root=" +
           nlohmann::json(spec.root.string()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
-    const TrainResult result = Trainer(load_config(options->config_path, options->overrides), *options).run();
-    if (result.test.count > 0) print_result(result, context);
+    const ResolvedConfig config = load_config(options->config_path, options->overrides);
+    const DataConfig& data = config.run.data;
+    offer_dataset(data.name, resolve_data_root("", data.root), options->download, context.options);
+    const TrainResult result = Trainer(config, *options).run();
+    if (result.test.count > 0) {
+      write_report({read_run_report(result.folder, "")}, result.folder + "/report.html");
+      print_result(result, context);
+    }
     if (result.signal) context.exit_code = 128 + result.signal;
   });
 }

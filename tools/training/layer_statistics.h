@@ -26,7 +26,7 @@ struct LayerStatistics {
   std::optional<double> weight_alpha_gradient{}, activation_alpha_gradient{};
 };
 
-/// Of the weights of a quantized layer as they stand, in normalised units.
+/// Of the weights of a quantized layer as they stand, in the units that its quantizer takes them in.
 QuantizerStatistics weight_statistics(const QuantConv2d& layer);
 
 /// Of every quantized layer in the order of the model, from one evaluation of `images` [N, H, W, C]: the inputs and

@@ -14,7 +14,7 @@ namespace apotnet {
 struct EpochMetrics {
   std::string stage;
   int64_t epoch = 0, step = 0, samples_seen = 0;  ///< finished so far, in the stage
-  int64_t run_epoch = 0;                          ///< finished so far, in all stages
+  int64_t run_epoch = 0;                          ///< epoch, after those of the stages before it
   double learning_rate = 0;                       ///< of the last step, ordinary parameters
   double train_loss = 0, train_top1 = 0;
   double validation_loss = 0, validation_top1 = 0;
@@ -26,10 +26,20 @@ struct EpochMetrics {
 struct TestMetrics {
   std::string stage;
   int64_t epoch = 0;      ///< epochs of the stage
-  int64_t run_epoch = 0;  ///< of it and the stages before it
+  int64_t run_epoch = 0;  ///< the same, after the stages before it
   double test_loss = 0, test_top1 = 0, test_top5 = 0;
   double seconds = 0;
 };
+
+/// What metrics.jsonl tells of a run, in the order of the lines.
+struct RunMetrics {
+  std::vector<EpochMetrics> epochs;
+  std::vector<TestMetrics> tests;
+};
+
+/// Reads a metrics.jsonl; a last line without its end is left out: the run may be writing it. Error(input_missing), or
+/// Error(damaged_data) with file and line.
+RunMetrics read_metrics(const std::string& path);
 
 /// What a run's epochs came to: metrics.csv, metrics.jsonl, and events for TensorBoard whose steps are epochs of the
 /// run. Everything is flushed to the disk before append returns. All functions: Error(cannot_write).

@@ -46,6 +46,7 @@ OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::o
          "-bit network; use --bits 32");
   ModelSettings settings{.name = found.model, .classes = found.classes, .quant = {}};
   settings.quant.variant = found.variant;
+  settings.quant.first_last = found.first_last;
   settings.quant.weight_bits = settings.quant.activation_bits = *bits;
   return {make_model(settings), settings, found.dataset, {}, {}};
 }

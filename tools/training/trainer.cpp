@@ -244,7 +244,6 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   const double seconds = seconds_since(epoch_start_), images = static_cast<double>(position.epoch_images);
   return {.stage = position.stage,
           .epoch = position.epoch + 1,
-
           .step = position.step,
           .samples_seen = position.samples_seen,
           .run_epoch = epochs_before(position.stage_number) + position.epoch + 1,

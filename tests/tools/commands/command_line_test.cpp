@@ -1,6 +1,7 @@
 // The program as its users run it: exit codes, one-line messages, JSON on stdout.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -35,8 +36,8 @@ std::string tiny_training(const std::string& out, const std::string& more = "", 
 }  // namespace
 
 TEST_CASE("every command has help with an example") {
-  for (const char* command :
-       {"train", "eval", "infer", "inspect", "convert", "levels", "config", "bench", "test", "doctor", "version"}) {
+  for (const char* command : {"train", "eval", "infer", "inspect", "convert", "levels", "report", "data", "config",
+                              "bench", "test", "doctor", "version"}) {
     CAPTURE(command);
     const Finished help = apotnet_program(std::string(command) + " --help");
     CHECK(help.exit_code == 0);
@@ -187,7 +188,11 @@ TEST_CASE("a checkpoint of ours starts another run and converts to itself") {
   CHECK(apotnet_program("convert " + last + " " + last).exit_code == 64);
   const Finished inspected = apotnet_program("inspect --json " + last);
   CHECK(inspected.exit_code == 0);
-  CHECK(nlohmann::json::parse(inspected.out)["layers"].size() == 20);
+  const auto found = nlohmann::json::parse(inspected.out);
+  CHECK(found["layers"].size() == 20);
+  CHECK(found["cost"].size() == 22);
+  CHECK(found["macs"] == 40813184);
+  CHECK(found["bytes"].get<double>() * 5 < found["float_bytes"].get<double>());
 }
 
 TEST_CASE("training that diverges exits with 76, and says where") {
@@ -381,4 +386,20 @@ TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test 
   const Finished without_bits = apotnet_program(command);
   CHECK(without_bits.exit_code == 64);
   CHECK(without_bits.error.find("--bits") != std::string::npos);
+}
+
+TEST_CASE("levels --plot: every column of both drawings has its mark, whatever the set") {
+  for (const std::string method : {"apot", "pot", "uniform"})
+    for (const int bits : {2, 3, 4, 5})
+      for (const char* kind : {"", " --weights"}) {
+        CAPTURE(method);
+        CAPTURE(bits);
+        const std::string out =
+            apotnet_program("levels --plot --method " + method + " --bits " + std::to_string(bits) + kind).out;
+        const size_t staircase = out.find("\nq, the level"), derivative = out.find("\ndvalue/dalpha");
+        REQUIRE(staircase != std::string::npos);
+        REQUIRE(derivative != std::string::npos);
+        CHECK(std::ranges::count(out.substr(staircase, derivative - staircase), '#') == 61);
+        CHECK(std::ranges::count(out.substr(derivative), '#') == 49);  // z up to 1
+      }
 }

@@ -106,7 +106,9 @@ TEST_CASE("sub-batches and the ablation's switches: any number of threads, found
   for (const char* run : {"one", "plain"})
     CHECK(json_of("eval --engine float --checkpoint " + runs.last(run))["loss"] ==
           json_of("eval --engine integer --checkpoint " + runs.last(run))["loss"]);
-  for (const auto& layer : json_of("inspect " + runs.last("one"))["layers"]) {
+  const auto inspected = json_of("inspect " + runs.last("one"));
+  CHECK(inspected["layers"].size() == 20);
+  for (const auto& layer : inspected["layers"]) {
     CHECK(layer["weight_alpha"] < 1);  // of raw weights, a multiple of their deviation and not about 3
     CHECK(layer["clipped"] < 0.1);
   }
