@@ -184,7 +184,7 @@ namespace {
 
 // What the step takes today; a change that makes it worse is seen here. The goal is 70 nodes and 2.6 MB.
 constexpr size_t kMostNodes = 404;
-constexpr double kMostMegabytes = 16.7;
+constexpr double kMostMegabytes = 17.5;
 
 struct Traffic {
   size_t nodes = 0;

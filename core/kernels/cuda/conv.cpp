@@ -6,7 +6,8 @@
 namespace apotnet::cuda {
 namespace {
 
-// Codes of magnitude up to 256 are bf16 numbers, and sums of their products below this are exact in float32.
+// Codes of magnitude up to 2048 pass tf32 unrounded, and sums of their products below this are exact in float32. (cuDNN
+// has no kernel that reads bf16 and writes f32, and bf16 would round the sums.)
 constexpr int64_t kExactSums = int64_t{1} << 24;
 
 const ConvolutionPlan& plan_for(const ConvolutionDescription& description) {
@@ -29,9 +30,9 @@ void run(ConvolutionOperation operation, Arithmetic arithmetic, const Conv2dGeom
   plan.run(context.stream().get(), first.raw(), second.raw(), output<float>(out), workspace.data());
 }
 
-Tensor widened(const Quantized& q, DType dtype) {
+Tensor widened(const Quantized& q) {
   if (!q.exact()) return q.codes;
-  Tensor numbers(q.shape(), dtype, kCuda);
+  Tensor numbers(q.shape(), DType::f32, kCuda);
   launch_widen(q.codes, numbers);
   return numbers;
 }
@@ -48,10 +49,8 @@ bool sums_of_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry&
     launch_integer_convolution(x, w, geometry, y);
     return false;
   }
-  const auto [arithmetic, dtype] = exact ? std::pair{Arithmetic::bf16, DType::bf16}  //
-                                         : std::pair{Arithmetic::f32, DType::f32};
-  run(ConvolutionOperation::forward, arithmetic, geometry, x.shape(), w.shape(), widened(x, dtype), widened(w, dtype),
-      y);
+  run(ConvolutionOperation::forward, exact ? Arithmetic::tf32 : Arithmetic::f32, geometry, x.shape(), w.shape(),
+      widened(x), widened(w), y);
   return true;
 }
 
@@ -95,7 +94,7 @@ void CudaConv::conv2d_codes_backward_input(const Tensor& gy, const Quantized& w,
 void CudaConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x, const Conv2dGeometry& geometry,
                                             Tensor& gw) const {
   // The step comes last: codes pass tf32 unrounded, values would not.
-  conv2d_backward_weight(gy, widened(x, DType::f32), geometry, gw);
+  conv2d_backward_weight(gy, widened(x), geometry, gw);
   launch_scale_by(x.step, {}, gw);
 }
 

@@ -2,6 +2,7 @@
 // proposes for it in order of expected speed, and the first of them that keeps our rules.
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 
 #include "core/base/error.h"
@@ -27,9 +28,8 @@ cudnnDataType_t data_type(DType dtype) {
   return dtype == DType::f32 ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16;
 }
 
-CudnnDescriptor tensor_descriptor(const TensorDescription& tensor, bool is_virtual = false) {
+CudnnDescriptor tensor_descriptor(const TensorDescription& tensor) {
   CudnnDescriptor made(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  made.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, is_virtual);
   made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, data_type(tensor.dtype));
   made.set(CUDNN_ATTR_TENSOR_DIMENSIONS, std::span<const int64_t>(tensor.sizes));
   made.set(CUDNN_ATTR_TENSOR_STRIDES, std::span<const int64_t>(tensor.strides));
@@ -88,25 +88,6 @@ OperationAttributes attributes_of(ConvolutionOperation operation) {
   fail(ErrorCategory::internal, "unknown operation ", static_cast<int>(operation));
 }
 
-// Sums of bf16 products are written as f32 by a second operation, the identity: the convolution alone can only write
-// the type that it reads. The sums between the two are no tensor in memory.
-bool widens(const ConvolutionDescription& description) {
-  return description.arithmetic == Arithmetic::bf16 && description.output().dtype == DType::f32;
-}
-
-CudnnDescriptor identity_operation(const CudnnDescriptor& from, const CudnnDescriptor& to) {
-  CudnnDescriptor mode(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-  mode.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_POINTWISE_IDENTITY);
-  mode.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
-  mode.finalize("the identity");
-  CudnnDescriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, mode);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, from);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, to);
-  operation.finalize("the identity");
-  return operation;
-}
-
 CudnnDescriptor convolution_operation(const ConvolutionDescription& description, const CudnnDescriptor& x,
                                       const CudnnDescriptor& w, const CudnnDescriptor& y) {
   const OperationAttributes names = attributes_of(description.operation);
@@ -122,25 +103,12 @@ CudnnDescriptor convolution_operation(const ConvolutionDescription& description,
 }
 
 CudnnDescriptor operation_graph(const ConvolutionDescription& description, const Target& target) {
-  TensorDescription sums = description.output();  // what the convolution itself writes
-  sums.id = 1 + std::max({description.x.id, description.w.id, description.y.id});
-  const bool widened = widens(description);
-  const auto tensor = [&](const TensorDescription& t) {
-    return widened && &t == &description.output() ? tensor_descriptor(sums, true) : tensor_descriptor(t);
-  };
-  std::array<CudnnDescriptor, 3> tensors{tensor(description.x), tensor(description.w), tensor(description.y)};
-  const auto& [x, w, y] = tensors;
-  std::vector<CudnnDescriptor> operations;
-  operations.push_back(convolution_operation(description, x, w, y));
-  if (widened) {
-    const CudnnDescriptor& from = description.operation == ConvolutionOperation::forward          ? y
-                                  : description.operation == ConvolutionOperation::input_gradient ? x
-                                                                                                  : w;
-    operations.push_back(identity_operation(from, tensor_descriptor(description.output())));
-  }
+  const CudnnDescriptor operation =
+      convolution_operation(description, tensor_descriptor(description.x), tensor_descriptor(description.w),
+                            tensor_descriptor(description.y));
   CudnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   if (!target) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, cudnn_handle());
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, std::span<const CudnnDescriptor>(operations));
+  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
   graph.finalize(description.text());
   return graph;
 }
@@ -186,7 +154,7 @@ std::string word_of(const CudnnDescriptor& configuration, const CudnnDescriptor&
 // Reads the number at the front of `rest` and what follows it, one of `ends`; false if that is not there.
 bool take_number(std::string_view& rest, int64_t& number, std::string_view ends) {
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  if (error != std::errc() || number < 0 || number > 1 << 30) return false;
+  if (error != std::errc() || std::abs(number) > 1 << 30) return false;
   rest.remove_prefix(static_cast<size_t>(end - rest.data()));
   if (rest.empty()) return ends.ends_with('$');
   if (ends.find(rest[0]) == std::string_view::npos) return false;
@@ -198,10 +166,10 @@ bool take_number(std::string_view& rest, int64_t& number, std::string_view ends)
 std::optional<CudnnDescriptor> configuration_of(std::string_view word, const CudnnDescriptor& graph,
                                                 const Target& target) {
   const std::string version = text("cudnn-", Cudnn::get().version_text(), ":");
-  if (!word.starts_with(version)) return std::nullopt;
+  if (!word.starts_with(version) || word.ends_with(',')) return std::nullopt;
   word.remove_prefix(version.size());
   int64_t index = 0;
-  if (!take_number(word, index, ":")) return std::nullopt;
+  if (!take_number(word, index, ":") || index < 0) return std::nullopt;
   CudnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph);
   engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, index);
@@ -211,7 +179,7 @@ std::optional<CudnnDescriptor> configuration_of(std::string_view word, const Cud
   std::vector<CudnnDescriptor> knobs;
   while (!word.empty()) {
     int64_t type = 0, value = 0;
-    if (!take_number(word, type, "=") || type >= CUDNN_KNOB_TYPE_COUNTS || !take_number(word, value, ",$"))
+    if (!take_number(word, type, "=") || type < 0 || type >= CUDNN_KNOB_TYPE_COUNTS || !take_number(word, value, ",$"))
       return std::nullopt;
     CudnnDescriptor& knob = knobs.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
     knob.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, static_cast<cudnnBackendKnobType_t>(type));

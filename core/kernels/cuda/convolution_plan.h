@@ -63,9 +63,9 @@ void check_description(const ConvolutionDescription& description);
 
 /// What a plan may use.
 struct PlanLimits {
-  size_t workspace = size_t{256} << 20;  ///< bytes; a plan that wants more is passed over
-  std::string engine;                    ///< that of an earlier plan (ConvolutionPlan::engine); empty: choose
-  std::string device;                    ///< JSON of a described device (described_device.h); empty: the current one
+  size_t workspace = size_t{512} << 20;  ///< bytes; a plan that wants more is passed over
+  std::string engine{};                  ///< that of an earlier plan (ConvolutionPlan::engine); empty: choose
+  std::string device{};                  ///< JSON of a described device (described_device.h); empty: the current one
 };
 
 /// One convolution, ready to run: the vendor's choice of kernel for a description. Only kernels that give the same
