@@ -122,7 +122,7 @@ TEST_CASE("a damaged or missing CIFAR file is one line that says where") {
       {"first batch missing",
        [](const fs::path& p) { fs::remove(p / "data_batch_1.bin"); },
        missing,
-       {"no data_batch_1.bin", "cifar-10-binary.tar.gz", "--data cifar10:DIR"}},
+       {"no data_batch_1.bin", "apotnet data fetch cifar10", "--data cifar10:DIR"}},
       {"middle batch missing",
        [](const fs::path& p) { fs::remove(p / "data_batch_3.bin"); },
        missing,

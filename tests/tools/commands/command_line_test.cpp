@@ -111,7 +111,7 @@ TEST_CASE("missing and damaged inputs have their exit codes") {
         Row{"convert " + folder / "noise.pth " + folder / "out.safetensors", 65, "noise.pth"},
         Row{"train " + config("resnet20_cifar_4bit.json") + " --data cifar10:" + folder.string() + " --out " +
                 folder / "r",
-            66, "cifar-10-binary.tar.gz"},
+            66, "apotnet data fetch cifar10"},
         Row{"eval --device cuda --checkpoint x", 69, "--device cpu"},
         Row{tiny_training("/proc/nowhere"), 74, "/proc/nowhere"}}) {
     CAPTURE(row.arguments);
