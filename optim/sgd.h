@@ -29,7 +29,7 @@ class Sgd {
  private:
   std::vector<ParameterGroup> groups_;
   double momentum_;
-  Tensor rates_;  // of each group, where the parameters lie
+  Tensor rates_;              // of each group, where the parameters lie
   std::vector<State> state_;  // in the order of groups and parameters
 };
 

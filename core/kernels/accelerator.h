@@ -15,8 +15,8 @@ class RepeatedWork {
 
   /// The first calls run `work`; once a call has taken no new memory (the second, as a rule), the next one records what
   /// `work` puts on the device. From then on the device repeats that as a whole, `work` itself is not called, and the
-  /// host is free at once. Tensors that `work` reads or leaves behind keep their places, so new input is copied into the
-  /// tensors of the first calls.
+  /// host is free at once. Tensors that `work` reads or leaves behind keep their places, so new input is copied into
+  /// the tensors of the first calls.
   virtual void run(const std::function<void()>& work) = 0;
   /// Kernels and copies of one repetition; 0 before it is recorded.
   virtual size_t nodes() const = 0;

@@ -9,8 +9,10 @@
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/kernels/accelerator.h"
 #include "core/kernels/cpu/codes/codes_conv.h"
 #include "core/kernels/cpu/loops.h"
+#include "core/kernels/cuda/vendor_library.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
 #include "tools/versions.h"
@@ -35,12 +37,30 @@ std::string kernel_names() {
   return names;
 }
 
+// The device, or why there is none.
+std::string find_cuda() {
+  try {
+    return cuda_device().description();
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+// Where a library of NVIDIA's lies; it is opened at the first use of --device cuda.
+std::string path_of(const cuda::VendorLibrary& library) {
+  return library.found() ? library.path() : library.title() + " not found";
+}
+
 nlohmann::ordered_json findings() {
   return {{"cores", std::thread::hardware_concurrency()},
           {"kernels", loops().name},
           {"integer_convolution",
            text("own kernels for ", name_of(selected_isa()), ", in order of preference: ", kernel_names())},
-          {"cuda", "not in this build; --device cpu"},
+          {"cuda", find_cuda()},
+          {"cuda_driver", path_of(cuda::driver_library())},
+          {"cudnn", path_of(cuda::cudnn_library())},
+          {"cublas", path_of(cuda::cublas_library())},
+          {"nccl", path_of(cuda::nccl_library())},
           {"cifar10", find_cifar10()}};
 }
 

@@ -13,7 +13,8 @@ const Kernels& cpu_kernels() {
   static const ReferenceLoss loss;
   static const CpuUpdate update;
   static const ReferenceBatch batch;
-  static const Kernels kernels{"cpu", &conv, &norm, &quantize, &fused, &elementwise, &pool, &linear, &loss, &update, &batch};
+  static const Kernels kernels{"cpu", &conv,   &norm, &quantize, &fused, &elementwise,
+                               &pool, &linear, &loss, &update,   &batch};
   return kernels;
 }
 
