@@ -43,8 +43,8 @@ TEST_CASE("every formula that the code cites is in docs/formulas.md, and the oth
 TEST_CASE("every file that the documents name exists") {
   static const std::regex path(
       "`((?:core|layers|models|deploy|optim|data|tools|tests|configs|docs|third_party)/[A-Za-z0-9_./-]+)`");
-  for (const char* name :
-       {"README.md", "docs/formulas.md", "docs/configuration.md", "docs/how-qat-works.md", "docs/reproducing.md"}) {
+  for (const char* name : {"README.md", "docs/formulas.md", "docs/configuration.md", "docs/how-qat-works.md",
+                           "docs/reproducing.md", "docs/cuda.md"}) {
     const std::string text = read_text(std::string(kSourceFolder) + "/" + name);
     CHECK(!text.empty());
     for (std::sregex_iterator i(text.begin(), text.end(), path), end; i != end; ++i)
