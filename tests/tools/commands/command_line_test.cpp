@@ -248,8 +248,9 @@ TEST_CASE("a checkpoint whose thresholds no training leaves behind is damaged, a
 
 TEST_CASE("an interrupt finishes the step, saves and exits with 130") {
   const TemporaryFolder folder;
-  const Finished finished = run_program("timeout --preserve-status -s INT 2 " + std::string(APOTNET_BINARY) + " " +
-                                        tiny_training(folder / "run", "--set stages.0.epochs=10000"));
+  const Finished finished =
+      run_program("timeout --foreground --preserve-status -s INT 2 " + std::string(APOTNET_BINARY) + " " +
+                  tiny_training(folder / "run", "--set stages.0.epochs=10000"));
   CHECK(finished.exit_code == 130);
   CHECK_NOTHROW(read_safetensors(folder / "run/checkpoints/last.safetensors"));
 }
