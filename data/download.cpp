@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr long kRangeNotSatisfiable = 416;
+
 // PATH.part, held by this process alone.
 class PartFile {
  public:
@@ -65,8 +67,10 @@ class PartFile {
   int descriptor_;
 };
 
+// Nothing with a user's name in it: in http://127.0.0.1:80@elsewhere/ the server is elsewhere.
 bool is_loopback(const std::string& url) {
-  return url.starts_with("http://127.0.0.1:") || url.starts_with("http://localhost:");
+  return (url.starts_with("http://127.0.0.1:") || url.starts_with("http://localhost:")) &&
+         url.find('@') == std::string::npos;
 }
 
 struct Transfer {
@@ -102,10 +106,11 @@ Session make_session() {
   return session;
 }
 
-// What libcurl answers to one request for the rest of the file, and its words for it.
+// What libcurl answers to one request for the rest of the file, its words for it, and the server's status.
 struct Answer {
   CURLcode code;
   std::string message;
+  long status = 0;
 };
 
 Answer request(const std::string& url, Transfer& transfer) {
@@ -133,7 +138,9 @@ Answer request(const std::string& url, Transfer& transfer) {
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message.data());
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "apotnet");
   const CURLcode code = curl_easy_perform(curl);
-  return {code, message[0] ? message.data() : curl_easy_strerror(code)};
+  Answer answer{code, message[0] ? message.data() : curl_easy_strerror(code)};
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer.status);
+  return answer;
 }
 
 struct Outcome {
@@ -157,7 +164,7 @@ Outcome fetch_from(const std::string& url, PartFile& part, const WebFile& file, 
       if (found == file.sha256) return {.done = true, .message = {}};
       part.clear();
       if (!continued) return {.other_file = true, .message = url + ": is another file, its SHA-256 is " + found};
-    } else if (continued && (answer.code == CURLE_RANGE_ERROR || answer.code == CURLE_HTTP_RETURNED_ERROR)) {
+    } else if (continued && (answer.code == CURLE_RANGE_ERROR || answer.status == kRangeNotSatisfiable)) {
       part.clear();  // a server that cannot go on, or has less than is there
     } else {
       return {.message = url + ": " + answer.message};

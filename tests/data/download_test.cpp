@@ -81,10 +81,14 @@ TEST_CASE("download: what was cut off goes on where it ended") {
   CHECK(read_text(place.part) == kContent.substr(0, 100'000));
   error_of(file, place.path, ErrorCategory::unavailable);
   CHECK(std::filesystem::file_size(place.part) == 200'000);
+  // A server that is out of order for a while costs nothing of what is there.
+  server.behave(Habit::missing);
+  error_of(file, place.path, ErrorCategory::unavailable);
+  CHECK(std::filesystem::file_size(place.part) == 200'000);
   server.behave(Habit::whole);
   download(file, place.path);
   CHECK(place.arrived());
-  CHECK(server.asked() == std::vector<size_t>{0, 100'000, 200'000});
+  CHECK(server.asked() == std::vector<size_t>{0, 100'000, 200'000, 200'000});
 }
 
 TEST_CASE("download: a server without ranges, or a rest that does not fit, begins anew") {
@@ -165,7 +169,8 @@ TEST_CASE("download: a stalled connection is given up and its bytes are kept") {
 
 TEST_CASE("download: only https, and no way around it") {
   const Place place;
-  for (const char* url : {"http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "x", ""})
+  for (const char* url : {"http://example.org/x", "http://127.0.0.1:80@example.org/x", "ftp://example.org/x",
+                          "file:///etc/passwd", "x", ""})
     CHECK(error_of({.urls = {url}, .sha256 = {}}, place.path, ErrorCategory::usage).find("https://") !=
           std::string::npos);
   CHECK(place.nothing());
