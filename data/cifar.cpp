@@ -89,6 +89,11 @@ bool holds(const Format& format, const fs::path& folder) {
   return holds_any_file(format, folder) || holds_any_file(format, folder / format.archive.folder);
 }
 
+std::string with_fetch(const Format& format) { return text(" with apotnet data fetch ", format.name); }
+
+/// How messages about a damaged or half-empty folder end: fetch leaves alone what is there.
+std::string again(const Format& format) { return "; delete the folder and get it again" + with_fetch(format); }
+
 /// The folder that has the files of `split`, all of them.
 fs::path find_files(const Format& format, const fs::path& folder, Split split) {
   const fs::path unpacked = folder / format.archive.folder;
@@ -97,15 +102,10 @@ fs::path find_files(const Format& format, const fs::path& folder, Split split) {
     std::error_code ignored;
     if (fs::exists(found / file, ignored)) continue;
     fail(ErrorCategory::input_missing, format.name, ": no ", file, " in ", folder.string(), " or its folder ",
-         format.archive.folder, "; get it with apotnet data fetch ", format.name,
+         format.archive.folder, holds(format, folder) ? again(format) : "; get it" + with_fetch(format),
          ", or name another folder with --data ", format.name, ":DIR");
   }
   return found;
-}
-
-/// How messages about a damaged file end.
-std::string again(const Format& format) {
-  return text("; delete the folder and get it again with apotnet data fetch ", format.name);
 }
 
 /// Bytes of `file`, which must be a regular file.

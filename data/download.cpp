@@ -67,8 +67,10 @@ class PartFile {
   int descriptor_;
 };
 
+// Nothing with a user's name in it: in http://127.0.0.1:80@elsewhere/ the server is elsewhere.
 bool is_loopback(const std::string& url) {
-  return url.starts_with("http://127.0.0.1:") || url.starts_with("http://localhost:");
+  return (url.starts_with("http://127.0.0.1:") || url.starts_with("http://localhost:")) &&
+         url.find('@') == std::string::npos;
 }
 
 struct Transfer {

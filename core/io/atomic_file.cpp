@@ -101,9 +101,11 @@ std::string temporary_name(const std::string& path) { return text(path, ".tmp.",
 
 std::vector<std::byte> read_file(const std::string& path, size_t most_bytes) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.number() < 0)
-    fail(errno == ENOENT || errno == ENOTDIR ? ErrorCategory::input_missing : ErrorCategory::damaged_data, path,
-         ": cannot open: ", std::strerror(errno));
+  if (file.number() < 0) {
+    const bool missing = errno == ENOENT || errno == ENOTDIR;
+    fail(missing ? ErrorCategory::input_missing : ErrorCategory::damaged_data, path,
+         ": cannot open: ", std::strerror(errno), missing ? "; check its name and folder" : "; check its permissions");
+  }
   struct stat status {};
   if (::fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode))
     fail(ErrorCategory::damaged_data, path, ": is a folder or device, not a file");

@@ -169,7 +169,8 @@ TEST_CASE("download: a stalled connection is given up and its bytes are kept") {
 
 TEST_CASE("download: only https, and no way around it") {
   const Place place;
-  for (const char* url : {"http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "x", ""})
+  for (const char* url : {"http://example.org/x", "http://127.0.0.1:80@example.org/x", "ftp://example.org/x",
+                          "file:///etc/passwd", "x", ""})
     CHECK(error_of({.urls = {url}, .sha256 = {}}, place.path, ErrorCategory::usage).find("https://") !=
           std::string::npos);
   CHECK(place.nothing());

@@ -33,8 +33,8 @@ SplitCheck check_split(const std::string& name, const fs::path& root, Split spli
   return {data->size(), whole, *std::ranges::min_element(counts), *std::ranges::max_element(counts)};
 }
 
-// Whether a complete data set is there; prints what is.
-bool check_dataset(const std::string& name, const fs::path& root, const CommandContext& context) {
+// Prints what of a data set is there.
+void check_dataset(const std::string& name, const fs::path& root, const CommandContext& context) {
   const SplitCheck train = check_split(name, root, Split::train), test = check_split(name, root, Split::test);
   const bool complete = train.images == train.whole && test.images == test.whole;
   if (context.options.json) {
@@ -50,7 +50,7 @@ bool check_dataset(const std::string& name, const fs::path& root, const CommandC
                 {"complete", complete},
                 {"train", json_of(train)},
                 {"test", json_of(test)}});
-    return complete;
+    return;
   }
   const auto line = [](const char* split, const SplitCheck& found) {
     return text("  ", split, ": ", found.images, " of ", found.whole, " images, ", found.fewest_of_class, " to ",
@@ -59,7 +59,14 @@ bool check_dataset(const std::string& name, const fs::path& root, const CommandC
   std::cout << name << (root.empty() ? "" : " in " + root.string()) << ": "
             << (complete ? "complete" : "readable, but not all of it: an excerpt") << "\n"
             << line("train", train) << line("test", test) << std::flush;
-  return complete;
+}
+
+// "cifar10 and cifar100"
+std::string downloadable() {
+  std::string names;
+  for (const std::string& name : dataset_names())
+    if (dataset_archive(name)) names += (names.empty() ? "" : " and ") + name;
+  return names;
 }
 
 struct FetchOptions {
@@ -75,7 +82,7 @@ void run_fetch(const FetchOptions& options, const CommandContext& context) {
   const auto known = dataset_names();
   for (const std::string& name : options.names)
     if (std::ranges::find(known, name) == known.end())
-      fail(ErrorCategory::usage, "data fetch ", name, ": no such data set; there are cifar10 and cifar100");
+      fail(ErrorCategory::usage, "data fetch ", name, ": no such data set; there are ", downloadable());
   for (const std::string& name : options.names) {
     if (dataset_archive(name) && holds_dataset(name, root)) {
       if (!context.options.quiet) std::cerr << name << ": is in " << root.string() << " already" << std::endl;
@@ -109,8 +116,8 @@ void run_check(const std::vector<std::string>& specs, const CommandContext& cont
 
 void add_fetch(CLI::App& data, CommandContext& context) {
   const auto options = std::make_shared<FetchOptions>();
-  CLI::App* command = data.add_subcommand("fetch", "Download and unpack data sets: cifar10, cifar100");
-  command->add_option("NAME", options->names, "cifar10 or cifar100")->required();
+  CLI::App* command = data.add_subcommand("fetch", "Download and unpack data sets: " + downloadable());
+  command->add_option("NAME", options->names, downloadable())->required();
   command->add_option("--to", options->to, "Folder (default: APOTNET_DATA, else the user's cache folder)");
   command
       ->add_option("--mirror", options->mirrors, "Another address to get the archive from (repeatable: tried in order)")

@@ -34,7 +34,6 @@ struct LayerReport {
 struct ModelReport {
   int64_t parameters = 0;
   NetworkCost cost;
-  double float_bytes = 0;  // of the same network in 32 bits
   std::vector<LayerReport> layers;
 };
 
@@ -42,7 +41,6 @@ ModelReport report_of(OpenedModel& opened) {
   ModelReport report;
   for (const auto& parameter : opened.model->parameters()) report.parameters += parameter.variable->value().elements();
   report.cost = cost_of(*opened.model, opened.settings);
-  report.float_bytes = report.cost.float_bytes();
   opened.model->for_each_module([&](Module& module) {
     if (const auto* layer = dynamic_cast<const QuantConv2d*>(&module); layer && layer->weight_quantizer)
       report.layers.push_back({layer->name(), layer->weight.shape(), weight_statistics(*layer),
@@ -73,9 +71,9 @@ void print_cost(const ModelReport& report, const Shape& image) {
   std::printf("%-24s %8s %12s %12s %12.2f\n", "biases, batch norms", "32", "", "", cost.other_bytes / 1024);
   std::printf("%-24s %8s %12.1f %12.1f %12.2f\n", "all", "", static_cast<double>(cost.macs()) / 1e3,
               cost.fixops() / 1e3, cost.bytes() / 1024);
-  if (cost.bytes() < report.float_bytes)
+  if (cost.bytes() < cost.float_bytes())
     std::printf("%-24s %8s %12s %12s %12.2f  %.1f times as large\n", "all in float", "32", "", "",
-                report.float_bytes / 1024, report.float_bytes / cost.bytes());
+                cost.float_bytes() / 1024, cost.float_bytes() / cost.bytes());
 }
 
 void print_text(const OpenedModel& opened, const ModelReport& report) {
@@ -121,7 +119,7 @@ void run_inspect(const InspectOptions& options, const CommandContext& context) {
               {"macs", report.cost.macs()},
               {"fixops", report.cost.fixops()},
               {"bytes", report.cost.bytes()},
-              {"float_bytes", report.float_bytes},
+              {"float_bytes", report.cost.float_bytes()},
               {"layers", layers},
               {"cost", costs}});
 }

@@ -106,11 +106,10 @@ std::string html_table(const std::vector<Row>& rows) {
 }
 
 std::string summary(const RunReport& report) {
-  std::string out = text("<p><b>", escaped(report.name), "</b>: ", escaped(report.run.model.name), " on ",
-                         escaped(report.run.data.name), ", ", escaped(report.run.quant.method), " levels, ",
-                         report.metrics.epochs.size(), " epochs in ", duration(seconds_of(report)), " of training, ",
-                         escaped(report.state), "</p>\n");
-  return out;
+  return text("<p><b>", escaped(report.name), "</b>: ", escaped(report.run.model.name), " on ",
+              escaped(report.run.data.name), ", ", escaped(report.run.quant.method), " levels, ",
+              report.metrics.epochs.size(), " epochs in ", duration(seconds_of(report)), " of training, ",
+              escaped(report.state), "</p>\n");
 }
 
 std::string quantizers(const RunReport& report) {
@@ -119,14 +118,14 @@ std::string quantizers(const RunReport& report) {
   std::string out =
       "<h2>What the quantizers did</h2>\n<p class=note>For each quantized layer: the clipping thresholds over the "
       "epochs "
-      "(<span style='color:var(--run0)'>weights</span>, in standard deviations, and <span style='color:var(--run1)'>"
-      "inputs</span>; all cards have one scale), then how many values take each level, from 0 to the threshold "
-      "(heights "
-      "are square roots of shares; <span class=bad>×</span> marks a level that no value takes), then all weights: a "
-      "block "
-      "for each kernel, outputs from left to right, inputs from top to bottom, <span "
-      "style='color:var(--negative)'>below "
-      "zero</span> and <span style='color:var(--positive)'>above</span>.</p>\n" +
+      "(<span style='color:var(--run0)'>weights</span>, in standard deviations, and <span "
+      "style='color:var(--run1)'>inputs"
+      "</span>; all cards have one scale); how many values take each level in the last epoch, from 0 to the threshold "
+      "(heights are square roots of shares; <span class=bad>×</span> marks a level that no value takes); all weights "
+      "of "
+      "the best epoch: a block for each kernel, outputs from left to right, inputs from top to bottom, "
+      "<span style='color:var(--negative)'>below zero</span> and <span "
+      "style='color:var(--positive)'>above</span>.</p>\n" +
       cards;
   if (const std::string kernels = labelled_kernels(report); !kernels.empty())
     out +=
@@ -139,8 +138,7 @@ std::string quantizers(const RunReport& report) {
 std::string test_section(const RunReport& report) {
   if (report.checkpoint.empty()) return "";
   std::string out = "<h2>The test split</h2>\n";
-  if (!report.test)
-    return out + "<p class=note>Not shown, the data are not there: " + escaped(report.test_missing) + "</p>\n";
+  if (!report.test) return out + "<p class=note>Not shown, " + escaped(report.test_missing) + "</p>\n";
   const TestReport& test = *report.test;
   int64_t right = 0;
   for (size_t i = 0; i < test.class_names.size(); ++i) right += test.images(i, i);

@@ -106,9 +106,20 @@ TestReport test_report(const Dataset& data, const Evaluation& found) {
   return report;
 }
 
+// Whether the stage of the newest epoch has been tested.
+bool ended_stage(const RunMetrics& metrics) {
+  return !metrics.epochs.empty() && std::ranges::any_of(metrics.tests, [&](const TestMetrics& test) {
+    return test.stage == metrics.epochs.back().stage;
+  });
+}
+
 void study_checkpoint(RunReport& report, const std::string& data) {
   const OpenedModel opened = open_model(report.checkpoint, {});
   report.weights = weights_of(*opened.model);
+  if (!ended_stage(report.metrics)) {
+    report.test_missing = "the stage has not ended: the test split is read then, and not before";
+    return;
+  }
   RunConfig run = report.run;
   if (!data.empty()) {
     const DataSpec spec = parse_data_spec(data);
@@ -120,7 +131,7 @@ void study_checkpoint(RunReport& report, const std::string& data) {
     test = open_run_split(run, Split::test);
   } catch (const Error& error) {
     if (error.category() != ErrorCategory::input_missing || !data.empty()) throw;
-    report.test_missing = error.what();
+    report.test_missing = text("the data are not there: ", error.what());
     return;
   }
   report.test = test_report(*test, evaluate(*opened.model, opened.settings.classes, test));
@@ -145,7 +156,8 @@ RunReport read_run_report(const std::string& folder, const std::string& data) {
          ": is no run folder; expected one that train made, with config.json and metrics.jsonl in it");
   RunReport report;
   report.folder = path.string();
-  report.name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  const fs::path whole = fs::absolute(path).lexically_normal();  // "." has a name too
+  report.name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
   report.config = file_text(path / "config.json");
   report.run = parse_resolved(report.config, (path / "config.json").string());
   report.environment = file_text_if_any(path / "environment.json");

@@ -63,9 +63,9 @@ struct RunReport {
 /// Mistakes that the report shows.
 inline constexpr size_t kMostMistakes = 24;
 
-/// Reads a run folder, and evaluates its best checkpoint on the test split where that is found: in `data` (NAME, DIR or
-/// NAME:DIR), or for an empty string where the run had it. Error(input_missing) for what is no run folder,
-/// Error(damaged_data).
+/// Reads a run folder, and where its newest stage has ended evaluates the best checkpoint on the test split, if that is
+/// found: in `data` (NAME, DIR or NAME:DIR), or for an empty string where the run had it. Error(input_missing) for what
+/// is no run folder, Error(damaged_data).
 RunReport read_run_report(const std::string& folder, const std::string& data);
 
 /// The level sets of a stage, of weights and activations.

@@ -107,7 +107,8 @@ TEST_CASE("missing and damaged inputs have their exit codes") {
             "holds no checkpoint; expected a run folder, with checkpoints/last.safetensors in it"},
         Row{"infer --bits 3 --checkpoint " + folder / "nothing.pth" + " x.png", 66, "nothing.pth"},
         Row{"inspect " + folder.string(), 65, "is a folder"},
-        Row{"train " + folder / "nothing.json", 66, "nothing.json"},
+        Row{"train " + folder / "nothing.json", 66,
+            "nothing.json: cannot open: No such file or directory; check its name and folder"},
         Row{"convert " + folder / "noise.pth " + folder / "out.safetensors", 65, "noise.pth"},
         Row{"train " + config("resnet20_cifar_4bit.json") + " --data cifar10:" + folder.string() + " --out " +
                 folder / "r",
@@ -248,8 +249,9 @@ TEST_CASE("a checkpoint whose thresholds no training leaves behind is damaged, a
 
 TEST_CASE("an interrupt finishes the step, saves and exits with 130") {
   const TemporaryFolder folder;
-  const Finished finished = run_program("timeout --preserve-status -s INT 2 " + std::string(APOTNET_BINARY) + " " +
-                                        tiny_training(folder / "run", "--set stages.0.epochs=10000"));
+  const Finished finished =
+      run_program("timeout --foreground --preserve-status -s INT 2 " + std::string(APOTNET_BINARY) + " " +
+                  tiny_training(folder / "run", "--set stages.0.epochs=10000"));
   CHECK(finished.exit_code == 130);
   CHECK_NOTHROW(read_safetensors(folder / "run/checkpoints/last.safetensors"));
 }

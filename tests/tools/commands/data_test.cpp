@@ -88,7 +88,14 @@ TEST_CASE("data check: an excerpt, a damaged record, all that is in the data fol
   CHECK(there.exit_code == 0);
   CHECK(there.error.find("is in " + folder.string() + " already") != std::string::npos);
 
+  // Of a folder with something missing it says that it has to go first: fetch leaves it alone.
   const std::string batch = folder / "cifar-10-batches-bin/data_batch_3.bin";
+  std::filesystem::rename(batch, folder / "aside");
+  const Finished missing = data("check", folder.string());
+  CHECK(missing.exit_code == 66);
+  CHECK(missing.error.find("no data_batch_3.bin") != std::string::npos);
+  CHECK(missing.error.find("delete the folder and get it again with apotnet data fetch cifar10") != std::string::npos);
+  std::filesystem::rename(folder / "aside", batch);
   std::string content = read_text(batch);
   content[3073 * 4] = 10;
   write_text(batch, content);

@@ -166,6 +166,19 @@ TEST_CASE("report: what cannot be reported on") {
   CHECK(count_of(page, "<img") == 0);
 }
 
+TEST_CASE("report: the test split of a stage that has not ended is not read") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("run").exit_code == 0);
+  std::string lines = read_text(runs / "run/metrics.jsonl");
+  lines.resize(lines.rfind("{\"kind\":\"test\""));
+  write_text(runs / "run/metrics.jsonl", lines);
+  REQUIRE(report(runs / "run").exit_code == 0);
+  const std::string page = read_text(runs / "run/report.html");
+  CHECK(page.find("Not shown, the stage has not ended") != std::string::npos);
+  CHECK(page.find("taken for") == std::string::npos);
+  CHECK(!read_run_report(runs / "run", "").test);
+}
+
 TEST_CASE("report: a run whose data are gone says so and shows the rest") {
   const SmallRuns runs;
   REQUIRE(runs.train("run").exit_code == 0);

@@ -67,7 +67,8 @@ TEST_CASE("a run killed or interrupted at any time goes on to the same bytes, wi
   REQUIRE(runs.train("whole").exit_code == 0);
   for (int i = 0; i < 10; ++i) {
     const std::string moment = "0." + std::to_string(12 + 17 * (i * 7 % 10) / 4);
-    const std::string before = std::string("timeout --preserve-status -s ") + (i % 3 ? "KILL " : "INT ") + moment;
+    const std::string before =
+        std::string("timeout --foreground --preserve-status -s ") + (i % 3 ? "KILL " : "INT ") + moment;
     const int code = runs.train("stopped", "--resume", 1 + i % 2, before).exit_code;
     CHECK_MESSAGE((code == 137 || code == 130 || code == 0), code);
   }
@@ -81,7 +82,7 @@ TEST_CASE("a run killed or interrupted at any time goes on to the same bytes, wi
 TEST_CASE("an interrupt says how to go on, and status.json that it came") {
   const SmallRuns runs;
   const Finished stopped =
-      test::run_program("timeout --preserve-status -s TERM 1 " + std::string(APOTNET_BINARY) + " train " +
+      test::run_program("timeout --foreground --preserve-status -s TERM 1 " + std::string(APOTNET_BINARY) + " train " +
                         runs / "small.json" + " --threads 1 --set stages.0.epochs=10000 --out " + runs / "run");
   CHECK(stopped.exit_code == 143);
   CHECK(stopped.error.find("last.safetensors; to go on, give the same command again with --resume\n") !=
