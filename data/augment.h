@@ -13,6 +13,7 @@ namespace apotnet {
 struct Augmentation {
   int pad = 0;        ///< pad_crop: black pixels added on every side, then a crop of the former size; the recipe has 4
   bool flip = false;  ///< mirror left and right with probability 1/2
+  Cut cut = Cut::centre;  ///< of pictures larger than the images
 };
 
 /// One draw of an augmentation: out(y, x) = padded(y + top, x' + left), x' = width - 1 - x when mirrored.

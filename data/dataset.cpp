@@ -25,6 +25,15 @@ Dataset::Dataset(DatasetInfo info) : info_(std::move(info)) {
   require(info_.mean.size() == channels && info_.std.size() == channels, info_.name, ": one mean and std per channel");
 }
 
+void Dataset::read_cut(int64_t index, Cut cut, Philox, std::span<uint8_t> hwc) const {
+  if (cut != Cut::centre)
+    fail(ErrorCategory::configuration,
+         "data.augment: random_crop and random_resized_crop are for pictures larger than "
+         "the network's input; ",
+         name(), " has ", height(), " x ", width(), " images: use pad_crop");
+  read(index, hwc);
+}
+
 MemoryDataset::MemoryDataset(DatasetInfo info, std::vector<uint8_t> images, std::vector<uint8_t> labels)
     : Dataset(std::move(info)), images_(std::move(images)), labels_(std::move(labels)) {
   require(images_.size() == labels_.size() * static_cast<size_t>(image_bytes()), name(), ": ", labels_.size(),
@@ -58,6 +67,11 @@ Subset::Subset(std::shared_ptr<const Dataset> whole, std::vector<int64_t> indice
 void Subset::read(int64_t index, std::span<uint8_t> hwc) const {
   require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
   whole_->read(indices_[static_cast<size_t>(index)], hwc);
+}
+
+void Subset::read_cut(int64_t index, Cut cut, Philox random, std::span<uint8_t> hwc) const {
+  require(index >= 0 && index < size(), name(), ": image ", index, " of ", size());
+  whole_->read_cut(indices_[static_cast<size_t>(index)], cut, random, hwc);
 }
 
 std::span<const uint8_t> Subset::view(int64_t index) const {

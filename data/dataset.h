@@ -7,11 +7,20 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/philox.h"
+
 namespace apotnet {
 
 enum class Split { train, test };
 
 std::string_view name_of(Split split);
+
+/// Which part of a picture larger than the network's input is taken.
+enum class Cut {
+  centre,               ///< the middle of the resized picture: evaluation
+  random_crop,          ///< anywhere in the resized picture: torchvision's RandomCrop
+  random_resized_crop,  ///< 8 to 100 % of the picture's area at 3:4 to 4:3, resized: torchvision's RandomResizedCrop
+};
 
 /// What all images of a data set share.
 struct DatasetInfo {
@@ -20,6 +29,7 @@ struct DatasetInfo {
   std::vector<std::string> class_names;
   int height = 0, width = 0, channels = 0;
   std::vector<float> mean, std;  ///< per channel, of value / 255
+  int resized_side = 0;  ///< pictures are resized to this shorter side before their middle is taken; 0: as large
 };
 
 /// Where a data set is to be had, and how much it is.
@@ -51,10 +61,15 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// Copies image `index` in [0, size()) as [H, W, C] bytes; `hwc` has image_bytes() elements.
   virtual void read(int64_t index, std::span<uint8_t> hwc) const = 0;
+  /// The same of another part of the picture, drawn from `random`. Error(configuration) where images have one size and
+  /// `cut` is not the centre.
+  virtual void read_cut(int64_t index, Cut cut, Philox random, std::span<uint8_t> hwc) const;
   /// The same bytes in place, valid as long as the data set; empty where images are not held in memory: read() them.
   virtual std::span<const uint8_t> view([[maybe_unused]] int64_t index) const { return {}; }
   /// In [0, classes()).
   virtual int label(int64_t index) const = 0;
+  /// What its user should know after reading, such as pictures that had to be replaced: one line, mostly empty.
+  virtual std::string remark() const { return ""; }
 
  private:
   DatasetInfo info_;
@@ -81,8 +96,10 @@ class Subset : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
   void read(int64_t index, std::span<uint8_t> hwc) const override;
+  void read_cut(int64_t index, Cut cut, Philox random, std::span<uint8_t> hwc) const override;
   std::span<const uint8_t> view(int64_t index) const override;
   int label(int64_t index) const override;
+  std::string remark() const override { return whole_->remark(); }
   /// Where the images stand in the whole data set.
   const std::vector<int64_t>& indices() const { return indices_; }
 

@@ -37,6 +37,15 @@ Image make_image(const std::string& path, int64_t height, int64_t width) {
           std::vector<uint8_t>(static_cast<size_t>(height * width) * 3)};
 }
 
+std::vector<uint8_t> grey_values(const Image& image) {
+  std::vector<uint8_t> grey;
+  for (size_t i = 0; i < image.pixels.size(); i += 3) {
+    const uint32_t sum = 19595u * image.pixels[i] + 38470u * image.pixels[i + 1] + 7471u * image.pixels[i + 2];
+    grey.push_back(static_cast<uint8_t>((sum + (1u << 15)) >> 16));
+  }
+  return grey;
+}
+
 Image decode_image(std::span<const std::byte> bytes, const std::string& path) {
   const std::span content(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   const std::string_view begin(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 8));

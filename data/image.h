@@ -30,6 +30,10 @@ Image read_image(const std::string& path);
 /// The same from the bytes of a file; `path` is for the messages.
 Image decode_image(std::span<const std::byte> bytes, const std::string& path);
 
+/// Brightness [height, width] of its pixels, ITU-R 601 as Pillow's convert("L"): (19595 R + 38470 G + 7471 B + 2^15) /
+/// 2^16.
+std::vector<uint8_t> grey_values(const Image& image);
+
 /// The JPEG library that is linked, as "2.1.5".
 std::string jpeg_library_version();
 

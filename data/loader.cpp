@@ -118,11 +118,16 @@ Batch Loader::make(int64_t epoch, int64_t number, const std::vector<int64_t>& or
   std::vector<uint8_t> copied;
   for (size_t i = 0; i < samples.size(); ++i) {
     const int64_t sample = samples[i];
-    if (i + 1 < samples.size()) prefetch(dataset_->view(samples[i + 1]));
-    std::span<const uint8_t> bytes = dataset_->view(sample);
+    std::span<const uint8_t> bytes;
+    if (options_.augmentation.cut == Cut::centre) {
+      if (i + 1 < samples.size()) prefetch(dataset_->view(samples[i + 1]));
+      bytes = dataset_->view(sample);
+    }
     if (bytes.empty()) {
       copied.resize(image_size);
-      dataset_->read(sample, copied);
+      const Philox random(options_.seed, RandomStream::cut, static_cast<uint32_t>(epoch),
+                          static_cast<uint32_t>(sample));
+      dataset_->read_cut(sample, options_.augmentation.cut, random, copied);
       bytes = copied;
     }
     labels[i] = dataset_->label(sample);

@@ -5,6 +5,8 @@
 
 #include "core/base/error.h"
 #include "data/cifar.h"
+#include "data/imagenet.h"
+#include "data/mnist.h"
 #include "data/shapes10.h"
 
 namespace apotnet {
@@ -16,8 +18,8 @@ struct Entry {
   const char* name;
   DatasetInfo (*info)();
   std::shared_ptr<const Dataset> (*open)(const fs::path& root, Split split, const DatasetOptions& options);
-  bool (*recognise)(const fs::path& folder);  // this and the next are null where the data set has no files
-  DatasetArchive (*archive)();
+  bool (*recognise)(const fs::path& folder);  // null where the data set has no files
+  DatasetArchive (*archive)();                // null where it cannot be downloaded
 };
 
 std::shared_ptr<const Dataset> open_shapes10(const fs::path&, Split split, const DatasetOptions& options) {
@@ -32,6 +34,11 @@ constexpr std::array kDatasets{
     Entry{"cifar100", cifar100_info,
           [](const fs::path& root, Split s, const DatasetOptions&) { return read_cifar100(root, s); }, holds_cifar100,
           cifar100_archive},
+    Entry{"imagenet", imagenet_info,
+          [](const fs::path& root, Split s, const DatasetOptions& o) { return read_imagenet(root, s, o.pictures); },
+          holds_imagenet, nullptr},
+    Entry{"mnist", mnist_info, [](const fs::path& root, Split s, const DatasetOptions&) { return read_mnist(root, s); },
+          holds_mnist, nullptr},
     Entry{"shapes10", shapes10_info, open_shapes10, nullptr, nullptr},
 };
 
@@ -98,6 +105,8 @@ std::shared_ptr<const Dataset> open_dataset(const std::string& name, const fs::p
                                             const DatasetOptions& options) {
   return find_configured(name).open(root, split, options);
 }
+
+bool has_files(const std::string& name) { return find_configured(name).recognise; }
 
 std::optional<DatasetArchive> dataset_archive(const std::string& name) {
   const Entry& entry = find_configured(name);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/image_folder.h"
 
 namespace apotnet {
 
@@ -28,10 +29,10 @@ DataSpec parse_data_spec(const std::string& spec);
 /// environment's APOTNET_DATA, else ${XDG_CACHE_HOME:-~/.cache}/apotnet. Empty arguments count as not given.
 std::filesystem::path resolve_data_root(const std::filesystem::path& given, const std::filesystem::path& configured);
 
-/// Only generated data sets (shapes10) look at these.
 struct DatasetOptions {
-  uint64_t seed = 1;
+  uint64_t seed = 1;  ///< of generated data sets (shapes10), and their sizes
   int64_t train_count = 10000, test_count = 2000;
+  PictureOptions pictures{};  ///< of data sets of picture files (imagenet)
 };
 
 /// `root` is not read by generated data sets. Error(configuration) for an unknown name; else what the data set's reader
@@ -43,7 +44,10 @@ std::shared_ptr<const Dataset> open_dataset(const std::string& name, const std::
 /// Error(configuration) for an unknown name.
 DatasetInfo dataset_info(const std::string& name);
 
-/// Where a data set can be downloaded; nothing for one that is generated. Error(configuration) for an unknown name.
+/// Whether a data set is read from files, not generated. Error(configuration) for an unknown name.
+bool has_files(const std::string& name);
+
+/// Where a data set can be downloaded; nothing for one that cannot. Error(configuration) for an unknown name.
 std::optional<DatasetArchive> dataset_archive(const std::string& name);
 
 /// Whether files of the data set are in `root`, or in the folder there that its archive unpacks to; true for one that

@@ -28,7 +28,7 @@ std::unique_ptr<NetworkMemory> IntegerNetwork::take_memory() const {
   for (const Shape& shape : plan_.planes) memory->planes.emplace_back(shape, DType::f32);
   for (const CodeFrame& frame : plan_.frames) {
     memory->frames.push_back(Buffer::allocate(static_cast<size_t>(frame.bytes()), {}));
-    std::memset(memory->frames.back()->data(), 0, memory->frames.back()->bytes());  // the frame of zeros stays so
+    frame.clear(memory->frames.back()->data());  // what is around the image stays so
   }
   return memory;
 }

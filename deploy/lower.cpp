@@ -14,12 +14,10 @@ using Value = TraceGraph::Value;
 using Chain = TraceGraph::Chain;
 
 CodesConvShape shape_of(const TracedCall& conv) {
-  const Shape &x = conv.get<Quantized>(0).shape(), &w = conv.get<Quantized>(1).shape();
-  const auto& geometry = conv.get<Conv2dGeometry>(2);
-  if (geometry.groups != 1)
-    fail(ErrorCategory::unavailable, "the integer engine has no grouped convolutions; use --engine float");
-  return {x[1], x[2], x[3], w[1], w[2], w[0], geometry.stride, geometry.padding};
+  return codes_conv_shape(conv.get<Quantized>(0), conv.get<Quantized>(1), conv.get<Conv2dGeometry>(2));
 }
+
+bool has_sign(const Quantized& codes) { return codes.codes.dtype() == DType::s8; }
 
 void require_narrow(const Quantized& codes) {
   if (!codes.exact())
@@ -51,7 +49,9 @@ std::vector<SumRange> sum_ranges(const Quantized& x, const Quantized& w) {
   for (int64_t i = 0; i < w.codes.elements(); ++i) {
     const int8_t code = w.codes.data<int8_t>()[static_cast<size_t>(i)];
     SumRange& range = ranges[static_cast<size_t>(i / window)];
-    (code > 0 ? range.highest : range.lowest) += code * static_cast<int32_t>(x.levels->k());
+    const int32_t largest = code * static_cast<int32_t>(x.levels->k());
+    (code > 0 ? range.highest : range.lowest) += largest;
+    if (has_sign(x)) (code > 0 ? range.lowest : range.highest) -= largest;
   }
   return ranges;
 }
@@ -71,13 +71,15 @@ std::function<void(const Tensor&, Tensor&)> replay(const TracedCall& traced) {
       Tensor position(y.shape(), DType::s32);
       call("max_pool", &PoolKernels::max_pool, x, geometry, y, position);
     };
+  if (traced.name == "relu6")
+    return [](const Tensor& x, Tensor& y) { call("relu6", &ElementwiseKernels::relu6, x, y); };
   return [w = traced.get<Tensor>(1), b = traced.get<Tensor>(2)](const Tensor& x, Tensor& y) {
     call("linear", &LinearKernels::linear, x.reshaped({1, w.size(1)}), w, b, y);
   };
 }
 
 bool is_float_kernel(const std::string& name) {
-  return name == "conv2d" || name == "average_pool" || name == "max_pool" || name == "linear";
+  return name == "conv2d" || name == "average_pool" || name == "max_pool" || name == "relu6" || name == "linear";
 }
 
 class Lowering {
@@ -142,7 +144,7 @@ class Lowering {
       require_narrow(out);
       const CodeFrame layout(shape_of(graph_.call(behind[0])));
       targets.push_back({graph_.alpha_of(quantizer).data<float>()[0], table_of(*out.levels),
-                         frame_of(out.codes.raw(), layout), layout});
+                         frame_of(out.codes.raw(), layout), layout, has_sign(out)});
     }
     return targets;
   }
@@ -162,14 +164,15 @@ class Lowering {
     require_narrow(x);
     require_narrow(w);
     const CodesConvShape shape = shape_of(call);
-    std::shared_ptr<const CodesConv> conv = make_codes_conv(shape, {w.codes.data<int8_t>(), x.levels->codes()});
+    std::shared_ptr<const CodesConv> conv = make_codes_conv(x, w, call.get<Conv2dGeometry>(2));
     ValuesStepSettings settings{.layer = text("convolution ", ++convolutions_),
                                 .conv = conv,
                                 .input = frame_of(x.codes.raw(), CodeFrame(shape)),
                                 .shape = {1, shape.output_h(), shape.output_w(), shape.outputs},
                                 .step = x.step.data<float>()[0] * w.step.data<float>()[0]};
     finish(settings, chain);
-    const bool only_codes = !settings.shortcut && !settings.output && settings.targets.size() == 1;
+    const bool only_codes =
+        !settings.shortcut && !settings.output && settings.targets.size() == 1 && !settings.targets[0].has_sign;
     if (!only_codes) return settings;
     return CodesStepSettings{.layer = settings.layer,
                              .conv = conv,

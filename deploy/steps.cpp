@@ -119,7 +119,7 @@ class ValuesStep : public NetworkStep {
         const CodesTarget& target = s_.targets[i];
         auto* frame = reinterpret_cast<uint8_t*>(memory.frames[target.frame]->data());
         epilogue.targets[i] = {target.alpha, target.table.get(), frame + target.layout.offset(y, 0),
-                               target.layout.channels};
+                               target.layout.channels, target.has_sign};
       }
       epilogues().values(epilogue);
       if (s_.conv) epilogue.sums += width * epilogue.padded_channels;

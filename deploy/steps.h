@@ -13,6 +13,7 @@ struct CodesTarget {
   std::shared_ptr<const CodeTable> table;
   size_t frame;
   CodeFrame layout;
+  bool has_sign = false;
 };
 
 /// Convolution of a frame to sums, through thresholds, to the codes of one other frame.

@@ -16,12 +16,15 @@ Value value_of(const std::any& argument) {
   return nullptr;
 }
 
+// Of values, without a sign or with one.
+bool is_quantizer(const std::string& name) { return name == "quantize_activation" || name == "quantize_weight"; }
+
 // Where a kernel that may depend on the input has its output among its arguments.
 const std::map<std::string, size_t>& output_arguments() {
   static const std::map<std::string, size_t> outputs{
-      {"conv2d", 3}, {"conv2d_codes", 3}, {"batch_norm", 6},         {"relu", 1},
-      {"add", 2},    {"norm_relu", 2},    {"norm_relu_quantize", 3}, {"norm_add_relu", 3},
-      {"linear", 3}, {"average_pool", 2}, {"max_pool", 2},           {"quantize_activation", 2}};
+      {"conv2d", 3},    {"conv2d_codes", 3},        {"batch_norm", 6},      {"relu", 1},   {"add", 2},
+      {"norm_relu", 2}, {"norm_relu_quantize", 3},  {"norm_add_relu", 3},   {"linear", 3}, {"average_pool", 2},
+      {"max_pool", 2},  {"quantize_activation", 2}, {"quantize_weight", 2}, {"relu6", 1}};
   return outputs;
 }
 
@@ -88,7 +91,7 @@ TraceGraph::Chain TraceGraph::follow(size_t call) const {
   if (!chain.norm) follow_fused(chain);
   if (chain.end)
     std::ranges::copy_if(readers(chain.end), std::back_inserter(chain.quantizers),
-                         [&](size_t reader) { return calls_[reader].name == "quantize_activation"; });
+                         [&](size_t reader) { return is_quantizer(calls_[reader].name); });
   return chain;
 }
 
@@ -110,11 +113,11 @@ void TraceGraph::follow_fused(Chain& chain) const {
 }
 
 const Tensor& TraceGraph::alpha_of(size_t quantizer) const {
-  return calls_[quantizer].get<Tensor>(calls_[quantizer].name == "quantize_activation" ? 1 : 2);
+  return calls_[quantizer].get<Tensor>(is_quantizer(calls_[quantizer].name) ? 1 : 2);
 }
 
 const Quantized& TraceGraph::codes_of(size_t quantizer) const {
-  return calls_[quantizer].get<Quantized>(calls_[quantizer].name == "quantize_activation" ? 2 : 3);
+  return calls_[quantizer].get<Quantized>(is_quantizer(calls_[quantizer].name) ? 2 : 3);
 }
 
 }  // namespace apotnet

@@ -36,9 +36,9 @@ void LastLinear::initialize_own(Philox& random) {
     for (float& value : parameter->mutable_value().data<float>()) value = (2 * random.uniform() - 1) * bound;
 }
 
-void initialize_convolution(Variable& weight, Philox& random) {
+void initialize_convolution(Variable& weight, Philox& random, int64_t groups) {
   const Shape& shape = weight.shape();
-  const double deviation = std::sqrt(2.0 / static_cast<double>(shape[0] * shape[1] * shape[2]));
+  const double deviation = std::sqrt(2.0 / static_cast<double>(shape[0] / groups * shape[1] * shape[2]));
   for (float& value : weight.mutable_value().data<float>()) value = static_cast<float>(random.normal() * deviation);
 }
 

@@ -38,7 +38,8 @@ class LastLinear : public Module {
   FirstLastRule rule_;
 };
 
-/// N(0, sqrt(2 / (kernel * kernel * out))) for every weight of a convolution [out, kernel, kernel, in].
-void initialize_convolution(Variable& weight, Philox& random);
+/// N(0, sqrt(2 / (kernel * kernel * out / groups))) for every weight of a convolution [out, kernel, kernel, in /
+/// groups].
+void initialize_convolution(Variable& weight, Philox& random, int64_t groups = 1);
 
 }  // namespace apotnet

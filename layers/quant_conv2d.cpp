@@ -6,14 +6,14 @@
 namespace apotnet {
 
 QuantConv2d::QuantConv2d(int64_t in, int64_t out, int64_t kernel, const Conv2dGeometry& geometry,
-                         const QuantSettings& settings)
+                         const QuantSettings& settings, InputSign sign)
     : weight(Tensor::zeros({out, kernel, kernel, in / geometry.groups}, DType::f32), true),
       geometry_(geometry),
       variant_(settings.variant) {
   add_parameter("weight", weight);
   if (!settings.quantized()) return;
   weight_quantizer.emplace(settings);
-  activation_quantizer.emplace(settings);
+  activation_quantizer.emplace(settings, sign == InputSign::both);
   const bool cifar = settings.variant == QuantizerVariant::cifar;
   add_parameter("act_alpha", activation_quantizer->alpha, ParameterRole::activation_alpha);
   add_parameter(cifar ? "weight_quant.wgt_alpha" : "weight_alpha", weight_quantizer->alpha,
@@ -38,11 +38,11 @@ Variable QuantConv2d::convolve(const Variable& x_codes, const Variable& w_codes)
 }
 
 bool QuantConv2d::exact() const {
-  return !weight_quantizer || (weight_quantizer->levels().fits_s8() && activation_quantizer->levels().fits_u8());
+  return !weight_quantizer || (weight_quantizer->levels().fits_s8() && activation_quantizer->fits_8_bits());
 }
 
 void QuantConv2d::initialize_own(Philox& random) {
-  initialize_convolution(weight, random);
+  initialize_convolution(weight, random, geometry_.groups);
   if (!weight_quantizer) return;
   weight_quantizer->start_alpha(weight.value());
   activation_quantizer->alpha.mutable_value().fill(ActivationQuantizer::initial_alpha(variant_));

@@ -9,13 +9,17 @@
 
 namespace apotnet {
 
+/// Whether a layer's input has negative values: not behind a ReLU.
+enum class InputSign { none, both };
+
 /// A convolution without bias whose weights and input are quantized and convolved as integer codes (F9):
 /// x [N, H, W, in] -> [N, OH, OW, out]. With 32-bit settings it is an ordinary float convolution and has no alphas.
 ///
 /// Parameters: weight; weight_quant.wgt_alpha and act_alpha (cifar) or weight_alpha and act_alpha (imagenet).
 class QuantConv2d : public Module {
  public:
-  QuantConv2d(int64_t in, int64_t out, int64_t kernel, const Conv2dGeometry& geometry, const QuantSettings& settings);
+  QuantConv2d(int64_t in, int64_t out, int64_t kernel, const Conv2dGeometry& geometry, const QuantSettings& settings,
+              InputSign sign = InputSign::none);
   Variable forward(const Variable& x) const;
   /// The same of relu(norm(x)).
   Variable forward(const NormRelu& x) const;

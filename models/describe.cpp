@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/base/error.h"
+#include "models/mobilenet_v2.h"
 #include "models/registry.h"
 #include "models/resnet_cifar.h"
 #include "models/resnet_imagenet.h"
@@ -35,10 +36,13 @@ std::string name_of_resnet(const TensorFile& file, const Shape& first, int64_t c
   if (first == Shape{16, 3, 3, 3} && channels == 64) {
     for (const int depth : ResNetCifar::kDepths)
       if (stages == std::vector<int>(3, (depth - 2) / 6)) return text("resnet", depth);
+  } else if (first == Shape{16, 1, 7, 7}) {
+    for (const int depth : ResNetImageNet::kMnistDepths)
+      if (stages == ResNetImageNet::mnist(depth).blocks && channels == 128) return text("resnet", depth, "_mnist");
   } else if (first == Shape{64, 3, 7, 7}) {
     const bool bottleneck = file.find("layer1.0.conv3.weight");
     for (const int depth : ResNetImageNet::kDepths) {
-      const ResNetImageNet::Plan plan = ResNetImageNet::plan(depth);
+      const ResNetImageNet::Plan plan = ResNetImageNet::imagenet(depth);
       if (stages == plan.blocks && bottleneck == plan.bottleneck && channels == plan.widest())
         return text("resnet", depth);
     }
@@ -52,32 +56,52 @@ std::string text_of(std::span<const int> numbers) {
   return list.empty() ? "none" : list;
 }
 
+// What images of a network's size, so many classes, are of.
+std::string dataset_of(int64_t side, int64_t classes) {
+  if (side == 32) return classes == 10 ? "cifar10" : classes == 100 ? "cifar100" : "";
+  if (side == 28) return classes == 10 ? "mnist" : "";
+  return classes == 1000 ? "imagenet" : "";
+}
+
+bool is_weight(const Tensor* tensor, int rank) { return tensor && tensor->shape().rank() == rank; }
+
 }  // namespace
 
+const Tensor* last_weight(const TensorFile& file) {
+  for (const char* name : {"fc.weight", MobileNetV2::kLastWeight})
+    if (const Tensor* found = file.find(name); is_weight(found, 2)) return found;
+  return nullptr;
+}
+
 ModelDescription describe_state(const TensorFile& file) {
-  const Tensor* first = file.find("conv1.weight");
-  const Tensor* last = file.find("fc.weight");
-  if (!first || !last || last->shape().rank() != 2 || first->shape().rank() != 4)
-    fail(ErrorCategory::damaged_data, "no known network: expected a ResNet's conv1.weight and fc.weight, found ",
-         file.tensors.size(), " tensors", file.tensors.empty() ? "" : ", the first is " + file.tensors[0].name);
-  const std::string model = name_of_resnet(file, first->shape(), last->shape()[1]);
-  if (model.empty())
-    fail(ErrorCategory::damaged_data, "no known network: conv1.weight ", first->shape(), ", fc.weight ", last->shape(),
-         ", blocks per stage ", text_of(stages_of(file)), "; known are the ResNets of ", text_of(ResNetCifar::kDepths),
-         " layers for CIFAR and ", text_of(ResNetImageNet::kDepths), " for ImageNet");
+  std::string model;
+  const Tensor *first = file.find("conv1.weight"), *last = last_weight(file);
+  if (is_weight(first, 4) && last) {
+    model = name_of_resnet(file, first->shape(), last->shape()[1]);
+    if (model.empty())
+      fail(ErrorCategory::damaged_data, "no known network: conv1.weight ", first->shape(), ", fc.weight ",
+           last->shape(), ", blocks per stage ", text_of(stages_of(file)), "; known are the ResNets of ",
+           text_of(ResNetCifar::kDepths), " layers for CIFAR, ", text_of(ResNetImageNet::kDepths), " for ImageNet and ",
+           text_of(ResNetImageNet::kMnistDepths), " for MNIST");
+  } else {
+    if (!is_weight(file.find(MobileNetV2::kFirstWeight), 4) || !last)
+      fail(ErrorCategory::damaged_data,
+           "no known network: expected a ResNet's conv1.weight and fc.weight or MobileNet-V2's ",
+           MobileNetV2::kFirstWeight, " and ", MobileNetV2::kLastWeight, ", found ", file.tensors.size(), " tensors",
+           file.tensors.empty() ? "" : ", the first is " + file.tensors[0].name);
+    model = "mobilenet_v2";
+  }
   const bool cifar_names = ends_with_any(file, ".weight_quant.wgt_alpha"),
              imagenet_names = ends_with_any(file, ".weight_alpha");
-  const int64_t classes = last->shape()[0];
-  const bool cifar_images = model_input(model)[1] == 32;
+  const int64_t classes = last->shape()[0], side = model_input(model)[1];
+  const bool torchvision = side == 224;
   return {.model = model,
           .classes = classes,
           .has_alphas = cifar_names || imagenet_names,
           .variant =
-              cifar_names || (cifar_images && !imagenet_names) ? QuantizerVariant::cifar : QuantizerVariant::imagenet,
-          .first_last = cifar_images || imagenet_names ? FirstLastRule::apot_compat : FirstLastRule::none,
-          .dataset = cifar_images && classes == 10    ? "cifar10"
-                     : cifar_images && classes == 100 ? "cifar100"
-                                                      : ""};
+              cifar_names || (!torchvision && !imagenet_names) ? QuantizerVariant::cifar : QuantizerVariant::imagenet,
+          .first_last = torchvision && !imagenet_names ? FirstLastRule::none : FirstLastRule::apot_compat,
+          .dataset = dataset_of(side, classes)};
 }
 
 }  // namespace apotnet

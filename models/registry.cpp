@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "core/base/error.h"
+#include "models/mobilenet_v2.h"
 #include "models/resnet_cifar.h"
 #include "models/resnet_imagenet.h"
 
@@ -15,18 +16,27 @@ struct Entry {
   std::function<std::unique_ptr<Model>(const ModelSettings&)> make;
 };
 
-template <typename ResNet>
-Entry resnet(int depth, const Shape& input) {
-  return {text("resnet", depth), input, [depth](const ModelSettings& settings) {
-            return std::make_unique<ResNet>(depth, settings.classes, settings.quant);
+// Plan: a depth, or what else the network is made from.
+template <typename Network, typename Plan>
+Entry entry(const std::string& name, const Shape& input, const Plan& plan) {
+  return {name, input, [plan](const ModelSettings& settings) {
+            return std::make_unique<Network>(plan, settings.classes, settings.quant);
           }};
 }
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all = [] {
     std::vector<Entry> made;
-    for (const int depth : ResNetCifar::kDepths) made.push_back(resnet<ResNetCifar>(depth, {1, 32, 32, 3}));
-    for (const int depth : ResNetImageNet::kDepths) made.push_back(resnet<ResNetImageNet>(depth, {1, 224, 224, 3}));
+    for (const int depth : ResNetCifar::kDepths)
+      made.push_back(entry<ResNetCifar>(text("resnet", depth), {1, 32, 32, 3}, depth));
+    for (const int depth : ResNetImageNet::kDepths)
+      made.push_back(entry<ResNetImageNet>(text("resnet", depth), {1, 224, 224, 3}, ResNetImageNet::imagenet(depth)));
+    for (const int depth : ResNetImageNet::kMnistDepths)
+      made.push_back(
+          entry<ResNetImageNet>(text("resnet", depth, "_mnist"), {1, 28, 28, 1}, ResNetImageNet::mnist(depth)));
+    made.push_back({"mobilenet_v2", {1, 224, 224, 3}, [](const ModelSettings& settings) {
+                      return std::make_unique<MobileNetV2>(settings.classes, settings.quant);
+                    }});
     return made;
   }();
   return all;

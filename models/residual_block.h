@@ -14,6 +14,8 @@ namespace apotnet {
 class ResidualBlock : public Module {
  public:
   virtual Variable forward(const Variable& x) = 0;
+  /// The batch norm in front of the sum: with weights of 0 the block begins as an identity.
+  virtual BatchNorm& last_norm() = 0;
 
  protected:
   /// Called after a block has named its own parts, so that checkpoints have torchvision's order.
@@ -30,6 +32,7 @@ class BasicBlock : public ResidualBlock {
  public:
   BasicBlock(int64_t in, int64_t out, int64_t stride, const QuantSettings& quant);
   Variable forward(const Variable& x) override;
+  BatchNorm& last_norm() override { return bn2_; }
 
  private:
   QuantConv2d conv1_, conv2_;
@@ -41,6 +44,7 @@ class Bottleneck : public ResidualBlock {
  public:
   Bottleneck(int64_t in, int64_t out, int64_t stride, const QuantSettings& quant);
   Variable forward(const Variable& x) override;
+  BatchNorm& last_norm() override { return bn3_; }
 
  private:
   QuantConv2d conv1_, conv2_, conv3_;

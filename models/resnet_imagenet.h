@@ -15,19 +15,25 @@ namespace apotnet {
 ///   max pool 3x3 stride 2                                          56 x  56 x 64
 ///   four stages of blocks, all but the first begin with stride 2   56, 28, 14, 7; 64, 128, 256, 512 channels
 ///   average pool, linear 512 -> classes, 8-bit weights             bottlenecks: four times the channels
+///
+/// and the authors' ResNet-10/14/18 for MNIST: the same with one colour and a quarter of the channels, 16 to 128.
 class ResNetImageNet : public Model {
  public:
-  ResNetImageNet(int depth, int64_t classes, const QuantSettings& quant);
+  struct Plan {
+    std::vector<int> blocks;  ///< per stage
+    bool bottleneck = false;
+    int64_t colours = 3, width = 64;  ///< of the image, and channels of the first stage
+
+    int64_t widest() const { return width * 8 * (bottleneck ? 4 : 1); }  ///< channels in front of the linear layer
+  };
+  ResNetImageNet(const Plan& plan, int64_t classes, const QuantSettings& quant);
   Variable forward(const Variable& images) override;
 
-  /// Blocks per stage, and whether they are bottlenecks. Error(internal) for another depth.
-  struct Plan {
-    std::vector<int> blocks;
-    bool bottleneck;
-    int64_t widest() const { return bottleneck ? 2048 : 512; }  ///< channels in front of the linear layer
-  };
-  static Plan plan(int depth);
+  /// Error(internal) for a depth that is not among those below.
+  static Plan imagenet(int depth);
+  static Plan mnist(int depth);
   static constexpr int kDepths[] = {18, 34, 50, 101, 152};
+  static constexpr int kMnistDepths[] = {10, 14, 18};
 
  private:
   FirstConv2d conv1_;

@@ -16,7 +16,8 @@ enum class RandomStream : uint32_t {
   shapes10 = 4,
   split = 5,
   test = 6,
-  bench = 7
+  bench = 7,
+  cut = 8
 };
 
 /// The random numbers of one (seed, stream, epoch, sample): a pure function of the four and of the draw's number,

@@ -13,6 +13,10 @@ class ElementwiseKernels {
   virtual void relu(const Tensor& x, Tensor& y) const = 0;
   /// gx = gy where y > 0, else 0
   virtual void relu_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const = 0;
+  /// y = min(max(x, 0), 6)
+  virtual void relu6(const Tensor& x, Tensor& y) const = 0;
+  /// gx = gy where 0 < y < 6, else 0
+  virtual void relu6_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const = 0;
   /// y = a + b
   virtual void add(const Tensor& a, const Tensor& b, Tensor& y) const = 0;
   /// y += x

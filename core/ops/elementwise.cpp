@@ -17,6 +17,17 @@ Variable relu(const Variable& x) {
   });
 }
 
+Variable relu6(const Variable& x) {
+  Tensor y = x.value().like(x.shape());
+  call("relu6", &ElementwiseKernels::relu6, x.value(), y);
+
+  return Variable::record(y, {x}, [y](const Tensor& gy, Gradients& gradients) {
+    Tensor gx = gy.like(gy.shape());
+    call("relu6_backward", &ElementwiseKernels::relu6_backward, gy, y, gx);
+    gradients.add(0, gx);
+  });
+}
+
 Variable add(const Variable& a, const Variable& b) {
   require(a.shape() == b.shape(), "add: shapes ", a.shape(), " and ", b.shape(), " differ");
   Tensor y = a.value().like(a.shape());
@@ -25,6 +36,17 @@ Variable add(const Variable& a, const Variable& b) {
   return Variable::record(y, {a, b}, [](const Tensor& gy, Gradients& gradients) {
     gradients.add(0, gy);
     gradients.add(1, gy);
+  });
+}
+
+Variable scale(const Variable& x, double factor) {
+  Tensor y = x.value().like(x.shape());
+  call("scale", &ElementwiseKernels::scale, x.value(), factor, y);
+
+  return Variable::record(y, {x}, [factor](const Tensor& gy, Gradients& gradients) {
+    Tensor gx = gy.like(gy.shape());
+    call("scale", &ElementwiseKernels::scale, gy, factor, gx);
+    gradients.add(0, gx);
   });
 }
 

@@ -7,9 +7,10 @@
 
 namespace apotnet {
 
-Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
-                         const std::string& layer, const ThresholdGradient& learning) {
-  require_usable_threshold(alpha, layer, "weights");
+namespace {
+
+Variable quantize_signed(const Variable& w_hat, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
+                         const ThresholdGradient& learning) {
   Quantized out = Quantized::like(w_hat.value(), levels, /*has_sign=*/true);
   call("quantize_weight", &QuantizeKernels::quantize_weight, w_hat.value(), alpha.value(), out);
 
@@ -24,6 +25,20 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
     gradients.add(0, gw);
     gradients.add(1, scaled_gradient(galpha, learning.scale));
   });
+}
+
+}  // namespace
+
+Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
+                         const std::string& layer, const ThresholdGradient& learning) {
+  require_usable_threshold(alpha, layer, "weights");
+  return quantize_signed(w_hat, alpha, levels, variant, learning);
+}
+
+Variable quantize_signed_activation(const Variable& x, const Variable& alpha, const LevelSet& levels,
+                                    const std::string& layer, const ThresholdGradient& learning) {
+  require_usable_threshold(alpha, layer, "input");
+  return quantize_signed(x, alpha, levels, QuantizerVariant::imagenet, learning);
 }
 
 Variable quantize_activation(const Variable& x, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,

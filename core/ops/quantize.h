@@ -28,6 +28,11 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
 Variable quantize_activation(const Variable& x, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
                              const std::string& layer, const ThresholdGradient& learning = {});
 
+/// Rounds signed activations, such as a linear bottleneck's, by the rule of the weights (F5, F6 of the imagenet
+/// variant): sign and magnitude, clipped at +-alpha, not normalised. Codes are s8 where K <= 127.
+Variable quantize_signed_activation(const Variable& x, const Variable& alpha, const LevelSet& levels,
+                                    const std::string& layer, const ThresholdGradient& learning = {});
+
 /// Weights of the first and last layer in 8 bits: round(w / m * 127) / 127 * m with m the signed maximum (apot_compat)
 /// or the largest magnitude (absmax8); the gradient passes unchanged (F12). Stays float. Error(diverged) naming `layer`
 /// when m is 0 or not finite.

@@ -24,11 +24,13 @@ void make_lively(Model& model, uint64_t seed) {
   model.initialize(weights);
   std::mt19937 random(static_cast<uint32_t>(seed));
   std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
-  for (const auto& parameter : model.parameters())
-    if (parameter.name.ends_with(".bias") || parameter.name.find("bn") != std::string::npos)
-      for (float& value : parameter.variable->mutable_value().data<float>())
-        value = parameter.name.ends_with(".bias") ? uniform(random) - 0.8f
-                                                  : (random() % 4 == 0 ? -1.0f : 1.0f) * uniform(random);
+  model.for_each_module([&](Module& module) {
+    auto* norm = dynamic_cast<BatchNorm*>(&module);
+    if (!norm) return;
+    for (float& value : norm->bias.mutable_value().data<float>()) value = uniform(random) - 0.8f;
+    for (float& value : norm->weight.mutable_value().data<float>())
+      value = (random() % 4 == 0 ? -1.0f : 1.0f) * uniform(random);
+  });
   for (const auto& buffer : model.buffers())
     if (buffer.name.ends_with("running_mean") || buffer.name.ends_with("running_var"))
       for (float& value : buffer.tensor->data<float>())
@@ -106,6 +108,24 @@ TEST_CASE("the integer network of raw weights and of thresholds taught by clippe
       CHECK(same_bits(compile(*raw, 32, 32, 3)->run(images), wanted));
       CHECK_FALSE(same_bits(evaluate(*normalised, images), wanted));
     }
+}
+
+TEST_CASE("the integer network of MobileNet-V2: signed inputs, each channel by itself, ReLU6") {
+  Tensor images({3, 64, 64, 3}, DType::f32);
+  Philox random(6, RandomStream::bench);
+  for (float& value : images.data<float>()) value = static_cast<float>(random.normal());
+  for (const int bits : {2, 3, 4, 5}) {
+    CAPTURE(bits);
+    const auto model = random_model("mobilenet_v2", LevelMethod::apot, bits, 20 + static_cast<uint64_t>(bits));
+    const Tensor wanted = evaluate(*model, images);
+    const auto network = compile(*model, 64, 64, 3);
+    for (const int threads : {1, 2}) {
+      set_thread_count(threads);
+      CHECK(same_bits(network->run(images), wanted));
+    }
+    set_thread_count(1);
+    CHECK(wanted.data<float>()[0] != wanted.data<float>()[10]);
+  }
 }
 
 TEST_CASE("the integer network of a deeper ResNet, and of one with 100 classes' shortcuts") {

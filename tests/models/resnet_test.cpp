@@ -90,9 +90,9 @@ TEST_CASE("resnet: parameters of the published depths") {
   // Weights, batch norm and linear layer of the float networks: of CIFAR with 1x1 shortcuts, of ImageNet as torchvision
   // states them.
   const std::vector<std::tuple<std::string, int64_t, int64_t>> counts{
-      {"resnet20", 10, 272474},      {"resnet56", 10, 855770},     {"resnet18", 1000, 11689512},
-      {"resnet34", 1000, 21797672},  {"resnet50", 1000, 25557032}, {"resnet101", 1000, 44549160},
-      {"resnet152", 1000, 60192808},
+      {"resnet20", 10, 272474},      {"resnet56", 10, 855770},        {"resnet18", 1000, 11689512},
+      {"resnet34", 1000, 21797672},  {"resnet50", 1000, 25557032},    {"resnet101", 1000, 44549160},
+      {"resnet152", 1000, 60192808}, {"mobilenet_v2", 1000, 3504872},
   };
   QuantSettings quant;
   quant.weight_bits = 32;

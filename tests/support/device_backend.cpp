@@ -179,6 +179,10 @@ class Elementwise : public ElementwiseKernels {
   void relu_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const override {
     through(&ElementwiseKernels::relu_backward, gy, y, gx);
   }
+  void relu6(const Tensor& x, Tensor& y) const override { through(&ElementwiseKernels::relu6, x, y); }
+  void relu6_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const override {
+    through(&ElementwiseKernels::relu6_backward, gy, y, gx);
+  }
   void add(const Tensor& a, const Tensor& b, Tensor& y) const override { through(&ElementwiseKernels::add, a, b, y); }
   void accumulate(const Tensor& x, Tensor& y) const override { through(&ElementwiseKernels::accumulate, x, y); }
   void scale(const Tensor& x, double factor, Tensor& y) const override {

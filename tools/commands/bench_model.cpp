@@ -56,7 +56,7 @@ Problem with_data(Problem problem, const ModelBench& bench) {
 
 Problem make_problem(const ModelBench& bench) {
   const Shape one = model_input(bench.model);
-  ModelSettings settings{.name = bench.model, .classes = one[1] == 32 ? 10 : 1000, .quant = {}};
+  ModelSettings settings{.name = bench.model, .classes = one[1] == 224 ? 1000 : 10, .quant = {}};
   settings.quant.weight_bits = settings.quant.activation_bits = bench.bits;
   Problem problem{settings, make_model(settings), Tensor({bench.batch, one[1], one[2], one[3]}, DType::f32),
                   Tensor({bench.batch}, DType::s32)};

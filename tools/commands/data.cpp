@@ -1,10 +1,14 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "data/imagenet.h"
+#include "data/picture_index.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
 #include "tools/commands/fetch.h"
@@ -17,6 +21,7 @@ namespace fs = std::filesystem;
 struct SplitCheck {
   int64_t images = 0, whole = 0;  // found, and of the complete data set
   int64_t fewest_of_class = 0, most_of_class = 0;
+  std::string remark;
 };
 
 // Reads every image and label; the readers stop at what is damaged.
@@ -24,13 +29,13 @@ SplitCheck check_split(const std::string& name, const fs::path& root, Split spli
   const auto data = open_dataset(name, root, split);
   const auto archive = dataset_archive(name);
   std::vector<int64_t> counts(static_cast<size_t>(data->classes()));
-  std::vector<uint8_t> pixels(static_cast<size_t>(data->image_bytes()));
-  for (int64_t i = 0; i < data->size(); ++i) {
+  for (int64_t i = 0; i < data->size(); ++i) ++counts[static_cast<size_t>(data->label(i))];
+  parallel_for(data->size(), [&](int64_t i) {
+    std::vector<uint8_t> pixels(static_cast<size_t>(data->image_bytes()));
     data->read(i, pixels);
-    ++counts[static_cast<size_t>(data->label(i))];
-  }
+  });
   const int64_t whole = !archive ? data->size() : split == Split::train ? archive->train_images : archive->test_images;
-  return {data->size(), whole, *std::ranges::min_element(counts), *std::ranges::max_element(counts)};
+  return {data->size(), whole, *std::ranges::min_element(counts), *std::ranges::max_element(counts), data->remark()};
 }
 
 // Prints what of a data set is there.
@@ -42,7 +47,8 @@ void check_dataset(const std::string& name, const fs::path& root, const CommandC
       return nlohmann::ordered_json{{"images", split.images},
                                     {"of", split.whole},
                                     {"fewest_of_class", split.fewest_of_class},
-                                    {"most_of_class", split.most_of_class}};
+                                    {"most_of_class", split.most_of_class},
+                                    {"remark", split.remark}};
     };
     print_json({{"command", "data check"},
                 {"dataset", name},
@@ -54,7 +60,7 @@ void check_dataset(const std::string& name, const fs::path& root, const CommandC
   }
   const auto line = [](const char* split, const SplitCheck& found) {
     return text("  ", split, ": ", found.images, " of ", found.whole, " images, ", found.fewest_of_class, " to ",
-                found.most_of_class, " of each class\n");
+                found.most_of_class, " of each class\n", found.remark.empty() ? "" : "    " + found.remark + "\n");
   };
   std::cout << name << (root.empty() ? "" : " in " + root.string()) << ": "
             << (complete ? "complete" : "readable, but not all of it: an excerpt") << "\n"
@@ -95,7 +101,7 @@ void run_fetch(const FetchOptions& options, const CommandContext& context) {
 
 void run_check(const std::vector<std::string>& specs, const CommandContext& context) {
   const auto check = [&](const std::string& name, const fs::path& given) {
-    check_dataset(name, dataset_archive(name) ? resolve_data_root(given, "") : given, context);
+    check_dataset(name, has_files(name) ? resolve_data_root(given, "") : given, context);
   };
   for (const std::string& spec : specs) {
     const DataSpec data = parse_data_spec(spec);
@@ -105,7 +111,7 @@ void run_check(const std::vector<std::string>& specs, const CommandContext& cont
   const fs::path root = resolve_data_root("", "");
   bool any = false;
   for (const std::string& name : dataset_names())
-    if (dataset_archive(name) && holds_dataset(name, root)) {
+    if (has_files(name) && holds_dataset(name, root)) {
       check(name, "");
       any = true;
     }
@@ -135,6 +141,72 @@ void add_check(CLI::App& data, CommandContext& context) {
   command->callback([specs, &context] { run_check(*specs, context); });
 }
 
+struct IndexOptions {
+  std::string spec, to;
+  int resized = PictureGeometry{}.resized;
+  bool replace_damaged = false;
+};
+
+// Both splits, or the one that is there.
+void run_index(const IndexOptions& options, const CommandContext& context) {
+  const DataSpec data = parse_data_spec(options.spec);
+  if (data.name != "imagenet")
+    fail(ErrorCategory::usage, "data index ", options.spec, ": ", data.name,
+         " is no data set of picture files; give imagenet:DIR");
+  const fs::path root = resolve_data_root(data.root, "");
+  for (const Split split : {Split::train, Split::test}) {
+    const bool other_is_enough = split == Split::test;
+    PictureSplit files;
+    try {
+      files = imagenet_split(root, split);
+    } catch (const Error& error) {
+      if (!other_is_enough || error.category() != ErrorCategory::input_missing) throw;
+      std::cerr << "apotnet: " << error.what() << std::endl;
+      continue;
+    }
+    const PictureFolder pictures(files.folder, {.geometry = {}, .replace_damaged = options.replace_damaged});
+    const fs::path file = options.to.empty() ? files.cache : fs::path(options.to) / files.cache.filename();
+    std::error_code failure;
+    if (!options.to.empty()) fs::create_directories(options.to, failure);
+    const bool quiet = context.options.quiet;
+    auto said = std::chrono::steady_clock::now();
+    write_picture_index(file, pictures, options.resized, [&](int64_t done) {
+      const auto now = std::chrono::steady_clock::now();
+      if (quiet || (now - said < std::chrono::seconds(10) && done < pictures.size())) return;
+      said = now;
+      std::cerr << "apotnet: " << file.string() << ": " << done << " of " << pictures.size() << " pictures"
+                << std::endl;
+    });
+    const std::string remark = pictures.remark();
+    if (context.options.json)
+      print_json({{"command", "data index"},
+                  {"file", file.string()},
+                  {"pictures", pictures.size()},
+                  {"classes", pictures.class_names().size()},
+                  {"bytes", fs::file_size(file, failure)},
+                  {"remark", remark}});
+    else
+      std::cout << file.string() << ": " << pictures.size() << " pictures of " << pictures.class_names().size()
+                << " classes\n"
+                << (remark.empty() ? "" : "  " + remark + "\n") << std::flush;
+  }
+}
+
+void add_index(CLI::App& data, CommandContext& context) {
+  const auto options = std::make_shared<IndexOptions>();
+  CLI::App* command = data.add_subcommand(
+      "index", "Decode and resize all pictures of a data set once, for faster epochs: train.pictures, val.pictures");
+  command->add_option("DATA", options->spec, "imagenet:DIR with the folders train and val in it")->required();
+  command->add_option("--to", options->to,
+                      "Folder of the files (default: DIR itself); it can then stand in place of DIR");
+  command->add_option("--resized-side", options->resized, "Shorter side of the pictures in it (default: 256)")
+      ->check(CLI::Range(32, 1024));
+  command->add_flag("--replace-damaged", options->replace_damaged,
+                    "Take another picture of the class for one that cannot be decoded, and say so");
+  command->footer("Example: ./apotnet data index imagenet:/data/imagenet --to /fast/imagenet");
+  command->callback([options, &context] { run_index(*options, context); });
+}
+
 }  // namespace
 
 void add_data(CLI::App& app, CommandContext& context) {
@@ -143,6 +215,7 @@ void add_data(CLI::App& app, CommandContext& context) {
   data->footer("Example: ./apotnet data fetch cifar10");
   add_fetch(*data, context);
   add_check(*data, context);
+  add_index(*data, context);
 }
 
 }  // namespace apotnet

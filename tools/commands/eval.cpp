@@ -11,6 +11,7 @@
 #include "tools/fixed.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/model_file.h"
+#include "tools/training/run_data.h"
 
 namespace apotnet {
 namespace {
@@ -31,8 +32,7 @@ std::shared_ptr<const Dataset> open_test_split(const EvalOptions& options, const
   // A checkpoint of ours knows how its generated data were made and where the others lay.
   const RunConfig run = opened.run.value_or(RunConfig{});
   const std::string root = spec.name == run.data.name ? run.data.root : "";
-  const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
-  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, root), Split::test, generated);
+  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, root), Split::test, dataset_options(run));
   return options.limit > 0 ? take_first(dataset, options.limit) : dataset;
 }
 

@@ -63,7 +63,10 @@ class DownloadLine {
 void fetch_dataset(const std::string& name, const fs::path& root, const std::vector<std::string>& mirrors,
                    bool keep_archive, const GlobalOptions& options) {
   const auto archive = dataset_archive(name);
-  if (!archive) fail(ErrorCategory::usage, "data fetch ", name, ": is generated, there is nothing to download");
+  if (!archive)
+    fail(ErrorCategory::usage, "data fetch ", name, ": ",
+         has_files(name) ? "has no free address; name the folder that holds it with --data " + name + ":DIR"
+                         : "is generated, there is nothing to download");
   std::error_code failure;
   fs::create_directories(root, failure);
   if (failure) fail(ErrorCategory::cannot_write, root.string(), ": ", failure.message());
@@ -80,6 +83,7 @@ void fetch_dataset(const std::string& name, const fs::path& root, const std::vec
 void offer_dataset(const std::string& name, const fs::path& root, bool wanted, const GlobalOptions& options) {
   if (holds_dataset(name, root)) return;
   if (!wanted) {
+    if (!dataset_archive(name)) return;
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO) || options.quiet) return;
     const auto archive = dataset_archive(name);
     std::cerr << name << " is not in " << root.string() << "; download " << archive->size << " from " << archive->url

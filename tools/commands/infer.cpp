@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -13,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "data/augment.h"
+#include "data/picture_list.h"
 #include "data/registry.h"
 #include "data/resize.h"
 #include "deploy/compile.h"
@@ -40,8 +40,13 @@ DatasetInfo trained_on(const InferOptions& options, const OpenedModel& opened) {
   const std::string name = options.data.empty() ? opened.dataset : parse_data_spec(options.data).name;
   if (name.empty())
     fail(ErrorCategory::usage, options.checkpoint, ": does not tell what data it is for; add --data, as in cifar10");
-  const DatasetInfo info = dataset_info(name);
+  DatasetInfo info = dataset_info(name);
   const int64_t classes = opened.settings.classes;
+  if (!opened.class_names.empty() && name == opened.dataset) info.class_names = opened.class_names;
+  if (opened.run && info.resized_side > 0) {
+    info.height = info.width = static_cast<int>(opened.run->data.image_size);
+    info.resized_side = static_cast<int>(opened.run->data.resized_side);
+  }
   if (static_cast<int64_t>(info.class_names.size()) != classes)
     fail(ErrorCategory::configuration, "the data set ", name, " has ", info.class_names.size(), " classes, the model ",
          classes);
@@ -62,8 +67,9 @@ class Classifier {
 
   /// Another size is resized to cover the network's input, and the middle is taken.
   Tensor prepare(const Image& image) const {
-    const Image fitted =
-        resize_and_crop(image, std::max(info_.height, info_.width), {.height = info_.height, .width = info_.width});
+    const int side = info_.resized_side > 0 ? info_.resized_side : std::max(info_.height, info_.width);
+    Image fitted = resize_and_crop(image, side, {.height = info_.height, .width = info_.width});
+    if (info_.channels == 1) fitted.pixels = grey_values(fitted);
     Tensor input({1, info_.height, info_.width, info_.channels}, DType::f32);
     place_and_normalise(fitted.pixels, info_.height, info_.width, 0, {}, normalise_, input.data<float>());
     return input;
@@ -131,12 +137,6 @@ void print_classes(const std::string& path, const Prepared& prepared, const std:
   std::cout << std::flush;
 }
 
-bool has_image_extension(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".bmp";
-}
-
 // The files as given; of a folder the image files in it and below, sorted by path. What else is there is counted.
 std::vector<std::string> image_files(const std::vector<std::string>& given, bool quiet) {
   std::vector<std::string> files;
@@ -151,7 +151,7 @@ std::vector<std::string> image_files(const std::vector<std::string>& given, bool
     fs::recursive_directory_iterator entries(path, error);
     for (const fs::recursive_directory_iterator end; !error && entries != end; entries.increment(error))
       if (std::error_code ignored; entries->is_regular_file(ignored)) {
-        if (has_image_extension(entries->path()))
+        if (is_picture_name(entries->path().filename().string()))
           files.push_back(entries->path().string());
         else
           ++others;
@@ -216,8 +216,9 @@ void add_infer(CLI::App& app, CommandContext& context) {
       ->add_option("--engine", options->engine,
                    "integer (default for quantized networks) or float; both give the same probabilities")
       ->check(CLI::IsMember({"float", "integer"}));
-  command->add_option("--data", options->data,
-                      "What it was trained on, when the checkpoint does not tell: cifar10, cifar100 or shapes10");
+  command->add_option(
+      "--data", options->data,
+      "What it was trained on, when the checkpoint does not tell: cifar10, cifar100, imagenet, mnist or shapes10");
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet infer --checkpoint resnet20_3bit.pth.tar --bits 3 cat.jpg pictures/ --top 3");
   command->callback([options, &context] { run_infer(*options, context); });

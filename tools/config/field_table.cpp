@@ -12,7 +12,11 @@ const double kLargestSeed = 9007199254740992.0;  // 2^53: exact in JSON whatever
 
 std::vector<Field> model_fields() {
   return {
-      {.path = "model.name", .target = RUN_FIELD(model.name), .choices = model_names(), .unit = "", .help = "Network"}};
+      {.path = "model.name", .target = RUN_FIELD(model.name), .choices = model_names(), .unit = "", .help = "Network"},
+      {.path = "model.zero_init_residual",
+       .target = RUN_FIELD(model.zero_init_residual),
+       .unit = "",
+       .help = "Whether the last batch norm of each residual block starts at 0, so that blocks begin as identities"}};
 }
 
 std::vector<Field> data_fields() {
@@ -29,6 +33,14 @@ std::vector<Field> data_fields() {
        .high = 65536,
        .unit = "images",
        .help = "Images per step; the last step of an epoch may have fewer"},
+      {.path = "data.accumulate",
+       .target = RUN_FIELD(data.accumulate),
+       .low = 1,
+       .high = 65536,
+       .unit = "parts",
+       .help =
+           "Each batch goes through the network in so many equal parts, whose gradients are added: for batches that do "
+           "not fit the memory. Batch norm sees the parts"},
       {.path = "data.ghost_batch",
        .target = RUN_FIELD(data.ghost_batch),
        .low = 0,
@@ -39,9 +51,9 @@ std::vector<Field> data_fields() {
            "authors' run on 2 GPUs did with 64; 0: of the whole batch"},
       {.path = "data.augment",
        .target = RUN_FIELD(data.augment),
-       .choices = {"pad_crop", "flip"},
+       .choices = {"pad_crop", "flip", "random_crop", "random_resized_crop"},
        .unit = "",
-       .help = "Random changes of training images"},
+       .help = "Random changes of training images; the last two are for data sets of larger pictures (imagenet)"},
       {.path = "data.validation",
        .target = RUN_FIELD(data.validation),
        .low = 0,
@@ -78,7 +90,29 @@ std::vector<Field> data_fields() {
        .low = 10,
        .high = 1e6,
        .unit = "images",
-       .help = "Size of a generated test split (shapes10)"}};
+       .help = "Size of a generated test split (shapes10)"},
+      {.path = "data.image_size",
+       .target = RUN_FIELD(data.image_size),
+       .low = 32,
+       .high = 1024,
+       .unit = "pixels",
+       .help = "Side of the images that are cut out of pictures (imagenet)"},
+      {.path = "data.resized_side",
+       .target = RUN_FIELD(data.resized_side),
+       .low = 32,
+       .high = 1024,
+       .unit = "pixels",
+       .help = "Shorter side that pictures are resized to before the cut (imagenet)"},
+      {.path = "data.damaged",
+       .target = RUN_FIELD(data.damaged),
+       .choices = {"error", "replace"},
+       .unit = "",
+       .help = "A picture that cannot be decoded ends the run, or another one of its class stands for it (imagenet)"},
+      {.path = "data.other_files",
+       .target = RUN_FIELD(data.other_files),
+       .choices = {"skip", "error"},
+       .unit = "",
+       .help = "Files in class folders that are no pictures are left out, or end the run (imagenet)"}};
 }
 
 std::vector<Field> quant_fields() {

@@ -11,16 +11,19 @@ namespace apotnet {
 
 struct ModelConfig {
   std::string name = "resnet20";
+  bool zero_init_residual = false;
 };
 
 struct DataConfig {
   std::string name = "cifar10", root;
-  int64_t batch = 128, ghost_batch = 0;
+  int64_t batch = 128, accumulate = 1, ghost_batch = 0;
   std::vector<std::string> augment{"pad_crop", "flip"};
   int64_t validation = 5000;
   int64_t workers = 1;
   int64_t train_limit = 0, test_limit = 0;
   int64_t train_count = 10000, test_count = 2000;
+  int64_t image_size = 224, resized_side = 256;
+  std::string damaged = "error", other_files = "skip";
 };
 
 struct QuantConfig {

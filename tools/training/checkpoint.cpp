@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "core/base/build_info.h"
@@ -18,6 +19,11 @@ namespace apotnet {
 namespace {
 
 std::string momentum_name(const Sgd::State& state) { return "optimizer." + state.name + ".momentum"; }
+
+std::string json_list(const std::vector<std::string>& names) {
+  // A folder's name may be any bytes; JSON is UTF-8.
+  return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 // The shortest digits that read back to the same number.
 template <typename Number>
@@ -38,7 +44,8 @@ void parse(const SavedTraining& saved, const char* key, Number& value) {
 }  // namespace
 
 void save_checkpoint(const std::string& path, const std::string& former, Module& model, const Sgd& optimizer,
-                     const TrainingPosition& position, int64_t seed, const std::string& config_json) {
+                     const TrainingPosition& position, int64_t seed, const std::string& config_json,
+                     const std::vector<std::string>& class_names) {
   TensorFile file;
   file.tensors = state_of(model);
   for (const Sgd::State& state : optimizer.state())
@@ -47,6 +54,7 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
                    {"min_reader_version", kFormatVersion},
                    {"writer", text("apotnet ", kVersion)},
                    {"config", config_json},
+                   {"class_names", json_list(class_names)},
                    {"stage", position.stage},
                    {"stage_number", exact(position.stage_number)},
                    {"epoch", exact(position.epoch)},

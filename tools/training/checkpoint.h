@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/io/tensor_file.h"
 #include "layers/module.h"
@@ -24,10 +25,11 @@ struct TrainingPosition {
   double epoch_loss = 0;                        ///< sum over these images
 };
 
-/// Writes model, momentum, position and the resolved configuration as safetensors, atomically. With `former`, the file
-/// that stood at `path` is kept under that name. Error(cannot_write).
+/// Writes model, momentum, position, the resolved configuration and the names of the classes as safetensors,
+/// atomically. With `former`, the file that stood at `path` is kept under that name. Error(cannot_write).
 void save_checkpoint(const std::string& path, const std::string& former, Module& model, const Sgd& optimizer,
-                     const TrainingPosition& position, int64_t seed, const std::string& config_json);
+                     const TrainingPosition& position, int64_t seed, const std::string& config_json,
+                     const std::vector<std::string>& class_names);
 
 /// A training as it stands in a checkpoint.
 struct SavedTraining {

@@ -13,7 +13,7 @@
 namespace apotnet {
 namespace {
 
-constexpr int64_t kBatch = 200;
+constexpr int64_t kPixelsPerBatch = 200 * 32 * 32;
 
 }  // namespace
 
@@ -47,7 +47,8 @@ Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<c
   result.labels = Tensor({dataset->size()}, DType::i64);
   int64_t top1 = 0, top5 = 0;
   double loss = 0;
-  Loader loader(dataset, {.batch = kBatch, .workers = workers});
+  const int64_t batch_size = std::max<int64_t>(16, kPixelsPerBatch / (int64_t{dataset->height()} * dataset->width()));
+  Loader loader(dataset, {.batch = batch_size, .workers = workers});
   while (const auto batch = loader.next()) {
     const Tensor logits = logits_of(batch->images);
     const int64_t count = batch->labels.elements();

@@ -1,6 +1,8 @@
 #include "tools/training/model_file.h"
 
+#include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "core/base/error.h"
@@ -21,18 +23,30 @@ FirstLastRule parse_first_last(const std::string& name) {
   return name == "float" ? FirstLastRule::none : FirstLastRule::apot_compat;
 }
 
+// None in files of older versions.
+std::vector<std::string> class_names_of(const std::string& path, const TensorFile& file, int64_t classes) {
+  const auto entry = file.metadata.find("class_names");
+  if (entry == file.metadata.end()) return {};
+  const auto list = nlohmann::json::parse(entry->second, nullptr, /*allow_exceptions=*/false);
+  const bool sound = list.is_array() && static_cast<int64_t>(list.size()) == classes &&
+                     std::ranges::all_of(list, [](const nlohmann::json& name) { return name.is_string(); });
+  if (!sound)
+    fail(ErrorCategory::damaged_data, path, ": \"class_names\" in the metadata is no list of ", classes, " names");
+  return list.get<std::vector<std::string>>();
+}
+
 OpenedModel open_native(const std::string& path, const TensorFile& file) {
   require_readable_format(file, path);
   const RunConfig run = parse_resolved(required_metadata(file, path, "config"), path);
   const std::string name = required_metadata(file, path, "stage");
-  const Tensor* last = file.find("fc.weight");
+  const Tensor* last = last_weight(file);
   for (const StageConfig& stage : run.stages)
     if (stage.name == name && last) {
       const ModelSettings settings = model_settings(run, stage, last->size(0));
-      return {make_model(settings), settings, run.data.name, run, {}};
+      return {make_model(settings), settings, run.data.name, class_names_of(path, file, settings.classes), run, {}};
     }
   fail(ErrorCategory::damaged_data, path, ": ",
-       last ? "its configuration has no stage \"" + name + "\"" : "fc.weight is missing");
+       last ? "its configuration has no stage \"" + name + "\"" : "the weight of its last layer is missing");
 }
 
 OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::optional<int> bits) {
@@ -48,7 +62,7 @@ OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::o
   settings.quant.variant = found.variant;
   settings.quant.first_last = found.first_last;
   settings.quant.weight_bits = settings.quant.activation_bits = *bits;
-  return {make_model(settings), settings, found.dataset, {}, {}};
+  return {make_model(settings), settings, found.dataset, {}, {}, {}};
 }
 
 }  // namespace

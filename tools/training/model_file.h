@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/io/tensor_file.h"
 #include "layers/state.h"
@@ -29,8 +30,9 @@ ModelSettings model_settings(const RunConfig& run, const StageConfig& stage, int
 struct OpenedModel {
   std::unique_ptr<Model> model;
   ModelSettings settings;
-  std::string dataset;           ///< what it was trained on, as far as the file tells; may be empty
-  std::optional<RunConfig> run;  ///< of a checkpoint written by apotnet
+  std::string dataset;                   ///< what it was trained on, as far as the file tells; may be empty
+  std::vector<std::string> class_names;  ///< of its outputs, where the file has them
+  std::optional<RunConfig> run;          ///< of a checkpoint written by apotnet
   LoadReport report;
 };
 

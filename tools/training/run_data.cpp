@@ -2,13 +2,25 @@
 
 #include <algorithm>
 
-#include "data/registry.h"
+#include "core/base/error.h"
 
 namespace apotnet {
 
+namespace fs = std::filesystem;
+
+DatasetOptions dataset_options(const RunConfig& run) {
+  const DataConfig& data = run.data;
+  return {.seed = static_cast<uint64_t>(run.seed),
+          .train_count = data.train_count,
+          .test_count = data.test_count,
+          .pictures = {.geometry = {static_cast<int>(data.image_size), static_cast<int>(data.resized_side)},
+                       .replace_damaged = data.damaged == "replace",
+                       .refuse_other_files = data.other_files == "error"}};
+}
+
 std::shared_ptr<const Dataset> open_run_split(const RunConfig& run, Split split) {
-  const DatasetOptions generated{static_cast<uint64_t>(run.seed), run.data.train_count, run.data.test_count};
-  const auto dataset = open_dataset(run.data.name, resolve_data_root("", run.data.root), split, generated);
+  const fs::path root = resolve_data_root("", run.data.root);
+  const auto dataset = open_dataset(run.data.name, root, split, dataset_options(run));
   const int64_t limit = split == Split::train ? run.data.train_limit : run.data.test_limit;
   return limit > 0 ? take_first(dataset, limit) : dataset;
 }
@@ -16,6 +28,9 @@ std::shared_ptr<const Dataset> open_run_split(const RunConfig& run, Split split)
 RunData open_run_data(const RunConfig& run) {
   RunData data{.train = open_run_split(run, Split::train), .validation = {}, .test = open_run_split(run, Split::test)};
   data.validation = data.test;
+  if (data.train->class_names() != data.test->class_names())
+    fail(ErrorCategory::configuration, run.data.name, ": the ", data.train->classes(), " classes of train and the ",
+         data.test->classes(), " of ", data.test->split_name(), " are not the same; check the class folders");
   if (run.data.validation > 0) {
     const TrainValidation parts = split_validation(data.train, run.data.validation, static_cast<uint64_t>(run.seed));
     data.train = parts.train;
@@ -28,9 +43,17 @@ LoaderOptions loader_options(const RunConfig& run) {
   const auto has = [&](const char* name) {
     return std::ranges::find(run.data.augment, name) != run.data.augment.end();
   };
-  return {.batch = run.data.batch,
+  if (has("random_crop") && has("random_resized_crop"))
+    fail(ErrorCategory::configuration, "data.augment: random_crop and random_resized_crop exclude each other");
+  if (run.data.batch % run.data.accumulate != 0)
+    fail(ErrorCategory::configuration, "data.accumulate: a batch of ", run.data.batch, " cannot be cut into ",
+         run.data.accumulate, " equal parts");
+  const Cut cut = has("random_crop")           ? Cut::random_crop
+                  : has("random_resized_crop") ? Cut::random_resized_crop
+                                               : Cut::centre;
+  return {.batch = run.data.batch / run.data.accumulate,
           .shuffle = true,
-          .augmentation = {.pad = has("pad_crop") ? 4 : 0, .flip = has("flip")},
+          .augmentation = {.pad = has("pad_crop") ? 4 : 0, .flip = has("flip"), .cut = cut},
           .seed = static_cast<uint64_t>(run.seed),
           .workers = static_cast<int>(run.data.workers)};
 }

@@ -4,6 +4,7 @@
 
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "data/registry.h"
 #include "tools/config/run_config.h"
 
 namespace apotnet {
@@ -14,12 +15,15 @@ struct RunData {
   std::shared_ptr<const Dataset> train, validation, test;
 };
 
-/// Errors of open_dataset().
+/// Errors of open_dataset(); Error(configuration) when both splits do not have the same classes.
 RunData open_run_data(const RunConfig& run);
+/// How data sets of pictures are read and generated ones drawn.
+DatasetOptions dataset_options(const RunConfig& run);
 /// One split as the configuration describes it.
 std::shared_ptr<const Dataset> open_run_split(const RunConfig& run, Split split);
 
-/// How a run reads its training images.
+/// How a run reads its training images, in the parts of data.accumulate. Error(configuration) for augmentations that
+/// exclude each other and for a batch that cannot be cut into the parts.
 LoaderOptions loader_options(const RunConfig& run);
 
 }  // namespace apotnet

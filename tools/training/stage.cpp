@@ -9,6 +9,7 @@
 #include "layers/quant_conv2d.h"
 #include "layers/state.h"
 #include "models/registry.h"
+#include "models/residual_block.h"
 #include "tools/config/config.h"
 #include "tools/training/model_file.h"
 
@@ -47,6 +48,12 @@ void drop_alphas_of_other_units(Module& model, TensorFile& file, const std::stri
   if (drops) std::erase_if(file.tensors, [](const NamedTensor& entry) { return is_weight_alpha(entry.name); });
 }
 
+void start_as_identities(Module& model) {
+  model.for_each_module([](Module& module) {
+    if (auto* block = dynamic_cast<ResidualBlock*>(&module)) block->last_norm().weight.mutable_value().fill(0);
+  });
+}
+
 // Alphas of weights that the file lacks start anew: where they begin may depend on the weights, which have come now.
 void start_missing_alphas(Module& model, const std::vector<std::string>& missing) {
   model.for_each_module([&](Module& module) {
@@ -65,6 +72,7 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
   std::unique_ptr<Model> model = make_model(model_settings(run, config, classes));
   Philox random(static_cast<uint64_t>(run.seed), RandomStream::weights);
   model->initialize(random);
+  if (run.model.zero_init_residual) start_as_identities(*model);
   set_ghost_batch(*model, run.data.ghost_batch);
   if (device != Device{}) model->move_to(device);
   const auto groups = parameter_groups(*model, run, config);

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
 #include "core/ops/cross_entropy.h"
+#include "core/ops/elementwise.h"
 #include "data/loader.h"
 #include "layers/quant_conv2d.h"
 #include "tools/fixed.h"
@@ -63,6 +64,10 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
     path = find_resumed(config);
   else
     path = new_run_folder(options_.out, options_.config_path);
+  if (options_.device != Device{} && (run_.data.accumulate > 1 || loader_options(run_).augmentation.cut != Cut::centre))
+    fail(ErrorCategory::configuration,
+         "--device cuda: keeps the images on the device, so it takes no random_crop or "
+         "random_resized_crop (data.augment) and no data.accumulate; train on the CPU, or set them otherwise");
   if (options_.device != Device{})
     resident_ = make_resident(*data_.train, loader_options(run_).augmentation.pad, options_.device);
   if (!resumed_ && !options_.init.empty())
@@ -226,15 +231,17 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   alpha_gradients_.clear();
   LoaderOptions options = loader_options(run_);
   options.placements_only = resident_.images.defined();
-  const int64_t steps = (data_.train->size() - 1) / options.batch + 1;
+  const int64_t steps = (data_.train->size() - 1) / run_.data.batch + 1;
   if (position.batch > steps)
     fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
          " of an epoch, but one of ", data_.train->name(), " has ", steps, "; is this other data?");
-  Loader loader(data_.train, options, {.epoch = position.epoch, .batch = position.batch});
+  const int64_t parts = (data_.train->size() - 1) / options.batch + 1;
+  Loader loader(data_.train, options,
+                {.epoch = position.epoch, .batch = std::min(position.batch * run_.data.accumulate, parts)});
   stage.model->set_training(true);
   report(stage, steps);
-  while (const auto batch = loader.next()) {
-    train_step(stage, *batch, steps);
+  while (position.batch < steps) {
+    train_step(stage, loader, steps);
     if (interrupted()) break;
     if (run_.checkpoint.every_steps > 0 && position.step % run_.checkpoint.every_steps == 0 && position.batch < steps)
       save_inside_epoch(stage);
@@ -254,32 +261,47 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
           .images_per_second = static_cast<double>(epoch_images_) / seconds};
 }
 
-void Trainer::train_step(Stage& stage, const Batch& batch, int64_t steps) {
+void Trainer::train_step(Stage& stage, Loader& loader, int64_t steps) {
   TrainingPosition& position = stage.position;
-  const int64_t count = batch.labels.elements();
+  const int64_t count = std::min(run_.data.batch, data_.train->size() - position.batch * run_.data.batch);
+  const double rate_factor = stage.schedule.factor(position.epoch, position.batch, steps);
   ++steps_;
   images_ += count;
   epoch_images_ += count;
   if (device_steps_) {
-    begin_device_step(stage, batch, stage.schedule.factor(position.epoch, batch.number, steps));
+    begin_device_step(stage, *loader.next(), rate_factor);
     return;
   }
-  const std::string where = text(epoch_label(stage), ", step ", position.step + 1);
-  const Variable logits = located(where, [&] { return stage.model->forward(Variable(batch.images)); });
-  Variable loss = cross_entropy(logits, batch.labels, stage.config.label_smoothing);
-  const double value = loss.value().item();
-  if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
-  loss.backward();
+  for (int64_t left = count; left > 0;) {
+    const Batch part = *loader.next();
+    add_gradients(stage, part, count);
+    left -= part.labels.elements();
+  }
   alpha_gradients_.add(*stage.model);
-  stage.optimizer.step(stage.schedule.factor(position.epoch, batch.number, steps));
+  stage.optimizer.step(rate_factor);
   stage.optimizer.clear_gradients();
 
   ++position.step;
   ++position.batch;
   position.samples_seen += count;
-  position.epoch_images += count;
-  position.epoch_correct += count_correct(logits.value(), batch.labels);
-  position.epoch_loss += value * static_cast<double>(count);
+}
+
+// The share of `part` in the gradients of the mean loss over the `count` images of a step.
+void Trainer::add_gradients(Stage& stage, const Batch& part, int64_t count) {
+  TrainingPosition& position = stage.position;
+  const std::string where = text(epoch_label(stage), ", step ", position.step + 1);
+  const Variable logits = located(where, [&] { return stage.model->forward(Variable(part.images)); });
+  Variable loss = cross_entropy(logits, part.labels, stage.config.label_smoothing);
+  const double value = loss.value().item();
+  if (!std::isfinite(value)) fail_diverged(*stage.model, where, value);
+  const int64_t images = part.labels.elements();
+  if (images == count)
+    loss.backward();
+  else
+    scale(loss, static_cast<double>(images) / static_cast<double>(count)).backward();
+  position.epoch_images += images;
+  position.epoch_correct += count_correct(logits.value(), part.labels);
+  position.epoch_loss += value * static_cast<double>(images);
 }
 
 // The same on a device: the step is begun, and what the one before it left is added.
@@ -327,6 +349,9 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   save(stage, "last", true);
   status_.eta_seconds = seconds_left(position);
   write_status();
+  for (const Dataset* dataset : {data_.train.get(), data_.validation.get()})
+    if (const std::string remark = dataset->remark(); !remark.empty() && remarks_.insert(remark).second)
+      progress_.line(remark);
   progress_.line(text(label, ": loss ", fixed(metrics.train_loss, 2), ", train ", fixed(metrics.train_top1, 2), " %, ",
                       data_.validation == data_.test ? "test " : "validation ", fixed(metrics.validation_top1, 2), " %",
                       best ? " (best)" : "", ", ", static_cast<int64_t>(metrics.images_per_second), " images/s"));
@@ -366,7 +391,7 @@ void Trainer::save_inside_epoch(Stage& stage) {
 
 void Trainer::save(const Stage& stage, const std::string& name, bool keep_former) {
   save_checkpoint(folder_->checkpoint(name), keep_former ? folder_->checkpoint(name + ".prev") : "", *stage.model,
-                  stage.optimizer, stage.position, run_.seed, config_json_);
+                  stage.optimizer, stage.position, run_.seed, config_json_, data_.train->class_names());
 }
 
 // Progress on stderr and in status.json, each when it is time to.

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -64,7 +65,8 @@ class Trainer {
   TrainResult train_stages();
   void train_stage(Stage& stage);
   EpochMetrics train_epoch(Stage& stage);
-  void train_step(Stage& stage, const Batch& batch, int64_t steps);
+  void train_step(Stage& stage, Loader& loader, int64_t steps);
+  void add_gradients(Stage& stage, const Batch& part, int64_t count);
   void begin_device_step(Stage& stage, const Batch& batch, double rate_factor);
   void add_device_result(Stage& stage, const std::optional<StepResult>& result);
   void finish_epoch(Stage& stage, EpochMetrics metrics);
@@ -82,6 +84,7 @@ class Trainer {
   std::string config_json_;  // of a resumed run, as it was first given
   RunData data_;
   Progress progress_;
+  std::set<std::string> remarks_;  // about the data, told so far
   std::optional<SavedTraining> resumed_;
   std::unique_ptr<RunFolder> folder_;
   ResidentImages resident_;                    // on the device that trains, if one does

@@ -149,16 +149,34 @@ const BackwardKernel* backward_kernel(const ConvShape& shape) {
 
 // The own kernel for these codes; null where only the portable ones would fit.
 std::unique_ptr<CodesConv> own_kernel(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) {
-  if (!x.exact() || !w.exact() || geometry.groups != 1) return nullptr;
-  const Shape &xs = x.shape(), &ws = w.shape();
-  auto conv = make_codes_conv({xs[1], xs[2], xs[3], ws[1], ws[2], ws[0], geometry.stride, geometry.padding},
-                              {w.codes.data<int8_t>(), x.levels->codes()});
+  if (!x.exact() || !w.exact()) return nullptr;
+  auto conv = make_codes_conv(x, w, geometry);
   return conv->isa() == Isa::generic ? nullptr : std::move(conv);
 }
 
 // Per channel the sums and the sums of squares of one image's integers: exact in double, so that their order is free.
 struct ImageSums {
   std::vector<double> sum, squares;
+};
+
+/// The codes of an image as bytes: signed ones with `zero` added, in memory of their own.
+class BytesOfImage {
+ public:
+  BytesOfImage(const Tensor& codes, int64_t image, int64_t size, int64_t zero) {
+    if (codes.dtype() == DType::u8) {
+      bytes_ = codes.data<uint8_t>().data() + image * size;
+      return;
+    }
+    shifted_.resize(static_cast<size_t>(size));
+    const auto from = codes.data<int8_t>().subspan(static_cast<size_t>(image * size), shifted_.size());
+    std::ranges::transform(from, shifted_.begin(), [zero](int8_t code) { return static_cast<uint8_t>(code + zero); });
+    bytes_ = shifted_.data();
+  }
+  const uint8_t* data() const { return bytes_; }
+
+ private:
+  std::vector<uint8_t> shifted_;
+  const uint8_t* bytes_ = nullptr;
 };
 
 // y = float(sums) * step, one image after the other; `statistics` of every image where wanted.
@@ -173,8 +191,8 @@ void convolve_codes(const CodesConv& conv, const Tensor& codes, float step, Tens
     const auto sums = Buffer::allocate(static_cast<size_t>(rows * row) * sizeof(int32_t), {});
     const auto scratch = Buffer::allocate(static_cast<size_t>(conv.scratch_bytes()), {});
     auto* framed = reinterpret_cast<uint8_t*>(frame->data());
-    std::memset(framed, 0, frame->bytes());
-    layout.fill(codes.data<uint8_t>().data() + image * image_size, s.channels, framed);
+    layout.clear(frame->data());
+    layout.fill(BytesOfImage(codes, image, image_size, s.zero).data(), s.channels, framed);
     ImageSums* image_sums = statistics ? &(*statistics)[static_cast<size_t>(image)] : nullptr;
     for (int64_t first = 0; first < s.output_h(); first += rows) {
       const int64_t count = std::min(rows, s.output_h() - first);
@@ -202,6 +220,7 @@ void convolve_codes(const CodesConv& conv, const Tensor& codes, float step, Tens
 
 // Whether u8 x s8 products go through without saturating: always with VNNI, else when every pair of them fits 16 bits.
 bool integer_path_is_exact(const Quantized& x, const Quantized& w) {
+  if (x.codes.dtype() != DType::u8) return false;
   return has_vnni() || 2 * x.levels->k() * w.levels->k() <= 32767;
 }
 
@@ -294,6 +313,11 @@ void CpuConv::conv2d_codes_backward_weight(const Tensor& gy, const Quantized& x,
   const ImageChunks chunks(x.shape(), gw.shape(), gy.shape(), geometry);
   const BackwardKernel* kernel = x.exact() ? backward_kernel(chunks.shape) : nullptr;
   if (!kernel) return ReferenceConv::conv2d_codes_backward_weight(gy, x, geometry, gw);
+  if (x.codes.dtype() != DType::u8) {
+    Tensor values(x.shape(), DType::f32);
+    CpuQuantize().dequantize(x, values);
+    return kernel->weight(chunks, gy, values, 1, gw);
+  }
   kernel->weight(chunks, gy, x.codes, x.step.data<float>()[0], gw);
 }
 

@@ -73,6 +73,8 @@ class CpuElementwise : public ReferenceElementwise {
  public:
   void relu(const Tensor& x, Tensor& y) const override;
   void relu_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const override;
+  void relu6(const Tensor& x, Tensor& y) const override;
+  void relu6_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const override;
   void add(const Tensor& a, const Tensor& b, Tensor& y) const override;
   void accumulate(const Tensor& x, Tensor& y) const override;
   void scale(const Tensor& x, double factor, Tensor& y) const override;

@@ -22,6 +22,22 @@ void CpuElementwise::relu_backward(const Tensor& gy, const Tensor& y, Tensor& gx
                   [&](int64_t i, int64_t end) { loops().relu_backward(end - i, gys + i, ys + i, gxs + i); });
 }
 
+void CpuElementwise::relu6(const Tensor& x, Tensor& y) const {
+  const float* xs = x.data<float>().data();
+  float* ys = y.data<float>().data();
+  parallel_ranges(x.elements(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) ys[i] = xs[i] < 0 ? 0 : xs[i] > 6 ? 6 : xs[i];
+  });
+}
+
+void CpuElementwise::relu6_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const {
+  const float *gys = gy.data<float>().data(), *ys = y.data<float>().data();
+  float* gxs = gx.data<float>().data();
+  parallel_ranges(y.elements(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) gxs[i] = ys[i] > 0 && ys[i] < 6 ? gys[i] : 0;
+  });
+}
+
 void CpuElementwise::add(const Tensor& a, const Tensor& b, Tensor& y) const {
   const float *as = a.data<float>().data(), *bs = b.data<float>().data();
   float* ys = y.data<float>().data();

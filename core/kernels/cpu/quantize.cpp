@@ -25,8 +25,11 @@ void CpuQuantize::quantize_weight(const Tensor& w_hat, const Tensor& alpha, Quan
   const std::vector<uint8_t> table = byte_table(*out.levels);
   const float a = alpha.data<float>()[0];
   const auto k = static_cast<int32_t>(out.levels->k());
-  loops().quantize_signed(w_hat.elements(), w_hat.data<float>().data(), a, k, out.levels->ties_to_lower(), table.data(),
-                          out.codes.data<int8_t>().data());
+  const float* ws = w_hat.data<float>().data();
+  int8_t* codes = out.codes.data<int8_t>().data();
+  parallel_ranges(w_hat.elements(), kGrain, [&](int64_t i, int64_t end) {
+    loops().quantize_signed(end - i, ws + i, a, k, out.levels->ties_to_lower(), table.data(), codes + i);
+  });
   out.step.data<float>()[0] = a / static_cast<float>(k);
 }
 

@@ -10,6 +10,12 @@ struct Relu {
 struct ReluBackward {
   __device__ float operator()(float gy, float y) const { return y > 0 ? gy : 0.0f; }
 };
+struct Relu6 {
+  __device__ float operator()(float x, float) const { return x < 0 ? 0.0f : x > 6 ? 6.0f : x; }
+};
+struct Relu6Backward {
+  __device__ float operator()(float gy, float y) const { return y > 0 && y < 6 ? gy : 0.0f; }
+};
 struct Add {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
@@ -101,6 +107,12 @@ void CudaElementwise::relu(const Tensor& x, Tensor& y) const { map("relu", x, nu
 
 void CudaElementwise::relu_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const {
   map("relu backward", gy, &y, gx, ReluBackward{});
+}
+
+void CudaElementwise::relu6(const Tensor& x, Tensor& y) const { map("relu6", x, nullptr, y, Relu6{}); }
+
+void CudaElementwise::relu6_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const {
+  map("relu6 backward", gy, &y, gx, Relu6Backward{});
 }
 
 void CudaElementwise::add(const Tensor& a, const Tensor& b, Tensor& y) const { map("add", a, &b, y, Add{}); }

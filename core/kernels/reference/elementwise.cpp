@@ -19,6 +19,22 @@ void ReferenceElementwise::relu_backward(const Tensor& gy, const Tensor& y, Tens
   });
 }
 
+void ReferenceElementwise::relu6(const Tensor& x, Tensor& y) const {
+  dispatch_float(x.dtype(), [&](auto zero) {
+    using Float = decltype(zero);
+    const auto xs = x.data<Float>();
+    for (size_t i = 0; i < xs.size(); ++i) y.data<Float>()[i] = xs[i] < 0 ? Float(0) : xs[i] > 6 ? Float(6) : xs[i];
+  });
+}
+
+void ReferenceElementwise::relu6_backward(const Tensor& gy, const Tensor& y, Tensor& gx) const {
+  dispatch_float(y.dtype(), [&](auto zero) {
+    using Float = decltype(zero);
+    const auto gys = gy.data<Float>(), ys = y.data<Float>();
+    for (size_t i = 0; i < ys.size(); ++i) gx.data<Float>()[i] = ys[i] > 0 && ys[i] < 6 ? gys[i] : Float(0);
+  });
+}
+
 void ReferenceElementwise::add(const Tensor& a, const Tensor& b, Tensor& y) const {
   dispatch_float(y.dtype(), [&](auto zero) {
     using Float = decltype(zero);

@@ -8,8 +8,10 @@
 #include "core/kernels/cpu/codes/packed_weights.h"
 #include "core/quant/level_set.h"
 #include "core/tensor/buffer.h"
+#include "tests/support/backends.h"
 
 using namespace apotnet;
+using namespace apotnet::test;
 
 namespace {
 
@@ -27,7 +29,8 @@ struct Problem {
 Problem random_problem(const CodesConvShape& shape, const LevelSet& weights, const LevelSet& activations,
                        std::mt19937& random) {
   Problem problem{shape, {}, {}, {activations.codes().begin(), activations.codes().end()}};
-  problem.weights.resize(static_cast<size_t>(shape.outputs * shape.kernel_h * shape.kernel_w * shape.channels));
+  problem.weights.resize(
+      static_cast<size_t>(shape.outputs * shape.kernel_h * shape.kernel_w * shape.channels / shape.groups));
   problem.image.resize(static_cast<size_t>(shape.height * shape.width * shape.channels));
   for (int8_t& w : problem.weights)
     w = static_cast<int8_t>(weights.codes()[random() % weights.codes().size()] * (random() % 2 == 0 ? 1 : -1));
@@ -39,7 +42,7 @@ Problem random_problem(const CodesConvShape& shape, const LevelSet& weights, con
 std::vector<int32_t> sums_of(const CodesConv& conv, const Problem& problem, int64_t rows) {
   const CodeFrame layout(problem.shape);
   const auto frame = Buffer::allocate(static_cast<size_t>(layout.bytes()), {});
-  std::memset(frame->data(), 0, frame->bytes());
+  layout.clear(frame->data());
   layout.fill(problem.image.data(), problem.shape.channels, reinterpret_cast<uint8_t*>(frame->data()));
   const auto scratch = Buffer::allocate(static_cast<size_t>(conv.scratch_bytes()), {});
   std::vector<int32_t> padded(static_cast<size_t>(problem.values())), sums;
@@ -62,7 +65,8 @@ int check_all_kernels(const Problem& problem) {
   const std::vector<int32_t> wanted = sums_of(*plain, problem, problem.shape.output_h());
   int checked = 0;
   for (const CodesConvKernel& kernel : codes_conv_kernels()) {
-    if (kernel.isa > processor_isa() || kernel.name == "plain") continue;
+    if (kernel.isa > processor_isa() || kernel.name == "plain" || (problem.shape.groups > 1 && !kernel.groups))
+      continue;
     const auto conv = kernel.make(problem.shape, problem.operands());
     if (!conv) continue;
     const CodesConvShape& s = problem.shape;
@@ -106,6 +110,55 @@ TEST_CASE("kernels: every convolution of codes equals the plain loop over 240 ra
                                                  LevelSet::for_activations(LevelMethod::apot, bits), random));
   }
   CHECK(compared >= 240);
+}
+
+TEST_CASE("kernels: convolutions of each channel by itself equal the plain loop, which equals one group for each") {
+  std::mt19937 random(23);
+  int compared = 0;
+  for (const int64_t channels : {1, 3, 16, 24, 33, 96})
+    for (const int64_t stride : {1, 2})
+      for (const int64_t kernel : {1, 3, 5}) {
+        const CodesConvShape shape{7, 9, channels, kernel, kernel, channels, stride, kernel / 2, channels};
+        const Problem problem = random_problem(shape, LevelSet::for_weights(LevelMethod::apot, 5),
+                                               LevelSet::for_activations(LevelMethod::apot, 5), random);
+        compared += check_all_kernels(problem);
+        const auto sums = sums_of(*kernel_named("plain").make(shape, problem.operands()), problem, shape.output_h());
+        for (int64_t c = 0; c < channels; ++c) {
+          Problem alone = problem;
+          alone.shape.channels = alone.shape.outputs = alone.shape.groups = 1;
+          const int64_t window = kernel * kernel;
+          alone.weights.assign(problem.weights.begin() + c * window, problem.weights.begin() + (c + 1) * window);
+          alone.image.clear();
+          for (size_t i = static_cast<size_t>(c); i < problem.image.size(); i += static_cast<size_t>(channels))
+            alone.image.push_back(problem.image[i]);
+          const auto wanted = sums_of(*kernel_named("plain").make(alone.shape, alone.operands()), alone, 1);
+          for (size_t i = 0; i < wanted.size(); ++i)
+            REQUIRE(sums[i * static_cast<size_t>(channels) + static_cast<size_t>(c)] == wanted[i]);
+        }
+      }
+  CHECK(compared >= 36);
+}
+
+TEST_CASE("kernels: signed codes, stored with K added, give the sums of the codes") {
+  std::mt19937 random(24);
+  for (const int bits : {2, 3, 4, 5})
+    for (const int64_t padding : {0, 1}) {
+      const LevelSet& levels = LevelSet::for_weights(LevelMethod::apot, bits);
+      const Shape xs{1, 8, 7, 20}, ws{18, 3, 3, 20};
+      Quantized x = Quantized::like(Tensor(xs, DType::f32), levels, true),
+                w = Quantized::like(Tensor(ws, DType::f32), levels, true);
+      for (const Quantized* codes : {&x, &w})
+        for (int8_t& code : Tensor(codes->codes).data<int8_t>())
+          code = static_cast<int8_t>(levels.codes()[random() % levels.codes().size()] * (random() % 2 == 0 ? 1 : -1));
+      x.step.fill(1), w.step.fill(1);
+      const Conv2dGeometry geometry{1, padding, 1};
+      Tensor wanted({1, geometry.output_size(8, 3), geometry.output_size(7, 3), 18}, DType::f32);
+      reference_kernels().conv->conv2d_codes(x, w, geometry, wanted);
+      check_data(wanted);
+      Tensor y(wanted.shape(), DType::f32);
+      cpu_kernels().conv->conv2d_codes(x, w, geometry, y);
+      CHECK(same_bits(y, wanted));
+    }
 }
 
 TEST_CASE("kernels: convolutions of codes at one pixel, one channel, and the shapes of the CIFAR ResNets") {

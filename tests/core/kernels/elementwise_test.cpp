@@ -19,14 +19,19 @@ TEST_CASE("kernels: elementwise equals the reference bit for bit") {
     check_data(a);
     const auto run = [&](const ElementwiseKernels& kernels) {
       Tensor relu(a.shape(), DType::f32), gradient(a.shape(), DType::f32), sum(a.shape(), DType::f32),
-          scaled(a.shape(), DType::f32), accumulated = b.clone(), in_place = a.clone();
+          scaled(a.shape(), DType::f32), relu6(a.shape(), DType::f32), gradient6(a.shape(), DType::f32),
+          accumulated = b.clone(), in_place = a.clone();
       kernels.relu(a, relu);
       kernels.relu_backward(b, relu, gradient);
+      Tensor wide(a.shape(), DType::f32);
+      kernels.scale(a, 5, wide);
+      kernels.relu6(wide, relu6);
+      kernels.relu6_backward(b, relu6, gradient6);
       kernels.add(a, b, sum);
       kernels.accumulate(a, accumulated);
       kernels.scale(a, 0.1, scaled);
       kernels.accumulate(in_place, in_place);
-      return std::vector<Tensor>{relu, gradient, sum, accumulated, scaled, in_place};
+      return std::vector<Tensor>{relu, gradient, relu6, gradient6, sum, accumulated, scaled, in_place};
     };
     const std::vector<Tensor> plain = run(*reference_kernels().elementwise);
     for (const Kernels* kernels : fast_backends()) {

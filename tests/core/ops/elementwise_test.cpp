@@ -8,6 +8,16 @@
 using namespace apotnet;
 using namespace apotnet::test;
 
+TEST_CASE("gradient: relu6 and scale") {
+  Philox random = random_numbers(72);
+  Tensor x = away_from_zero({2, 5, 7, 3}, random);
+  for (double& value : x.data<double>()) value *= std::abs(value * 5 - 6) < 0.1 ? 6 : 5;  // away from 6 as well
+  expect_gradients([](const auto& in) { return relu6(in[0]); }, {x});
+  expect_gradients([](const auto& in) { return scale(in[0], -0.3); }, {x});
+  const Variable y = relu6(Variable(Tensor::from<float>({5}, {-1, 0, 3, 6, 7})));
+  CHECK(std::ranges::equal(y.value().data<float>(), std::vector<float>{0, 0, 3, 6, 6}));
+}
+
 TEST_CASE("gradient: relu") {
   Philox random = random_numbers(31);
   expect_gradients([](const auto& in) { return relu(in[0]); }, {away_from_zero({2, 5, 7, 3}, random)});

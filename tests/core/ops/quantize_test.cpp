@@ -104,6 +104,22 @@ void check_activations(QuantizerVariant variant, const ThresholdGradient& learni
 TEST_CASE("gradient: quantize_weight, cifar") { check_weights(QuantizerVariant::cifar); }
 TEST_CASE("gradient: quantize_weight, imagenet") { check_weights(QuantizerVariant::imagenet); }
 TEST_CASE("gradient: quantize_weight, gradient scale") { check_weights(QuantizerVariant::imagenet, {.scale = 0.01}); }
+TEST_CASE("gradient: quantize_signed_activation is that of the weights of the imagenet variant") {
+  Philox random = random_numbers(73);
+  for (const int bits : {2, 3, 4, 5}) {
+    const LevelSet& levels = LevelSet::for_weights(LevelMethod::apot, bits);
+    const std::vector<Tensor> point{quantizer_input(random), Tensor::scalar(kAlpha, DType::f64)};
+    const auto quantizer = [&](const std::vector<Variable>& in) {
+      return quantize_signed_activation(in[0], in[1], levels, "conv");
+    };
+    const Quantized q = quantizer({Variable(point[0]), Variable(point[1])}).quantized();
+    CHECK(q.codes.dtype() == DType::s8);
+    const auto values = [&](const std::vector<Variable>& in) { return values_of(quantizer(in)); };
+    expect_gradients(values, surrogate_of(point[0], q, bits > 2 ? clip_both : no_clip), point,
+                     {.checked = {true, false}});
+    expect_gradients(values, surrogate_of(point[0], q, clip_both), point, {.checked = {false, true}});
+  }
+}
 TEST_CASE("gradient: quantize_activation, cifar") { check_activations(QuantizerVariant::cifar); }
 TEST_CASE("gradient: quantize_activation, imagenet") { check_activations(QuantizerVariant::imagenet); }
 TEST_CASE("gradient: quantize_activation, gradient scale") {

@@ -18,6 +18,7 @@ class PlainConv : public CodesConv {
   void sums(const uint8_t* frame, int64_t first_row, int64_t rows, int32_t* sums, std::byte*) const override {
     const CodesConvShape& s = shape();
     const CodeFrame layout(s);
+    const int64_t inputs = s.channels / s.groups;  // of an output
     std::memset(sums, 0, static_cast<size_t>(rows * s.output_w() * s.padded_outputs()) * sizeof(int32_t));
     for (int64_t y = first_row; y < first_row + rows; ++y)
       for (int64_t x = 0; x < s.output_w(); ++x, sums += s.padded_outputs())
@@ -25,8 +26,9 @@ class PlainConv : public CodesConv {
           for (int64_t j = 0; j < s.kernel_w; ++j) {
             const uint8_t* pixel = frame + layout.offset(y * s.stride + i - s.padding, x * s.stride + j - s.padding);
             for (int64_t o = 0; o < s.outputs; ++o) {
-              const int8_t* w = weights_.data() + ((o * s.kernel_h + i) * s.kernel_w + j) * s.channels;
-              for (int64_t c = 0; c < s.channels; ++c) sums[o] += int32_t{pixel[c]} * w[c];
+              const int8_t* w = weights_.data() + ((o * s.kernel_h + i) * s.kernel_w + j) * inputs;
+              const uint8_t* in = pixel + o / (s.outputs / s.groups) * inputs;
+              for (int64_t c = 0; c < inputs; ++c) sums[o] += int32_t{in[c]} * w[c];
             }
           }
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/base/isa.h"
-#include "core/quant/projection.h"
 
 namespace apotnet {
 namespace {
@@ -19,6 +18,12 @@ void codes_epilogue(const CodesEpilogue& e) {
     }
 }
 
+uint8_t signed_code(const QuantizeTarget& target, float value) {
+  const float z = value / target.alpha;
+  const int magnitude = target.table->at(z < 0 ? -z : z);
+  return static_cast<uint8_t>(target.table->top / 2 + (z < 0 ? -magnitude : magnitude));
+}
+
 void values_epilogue(const ValuesEpilogue& e) {
   for (int64_t p = 0; p < e.pixels; ++p)
     for (int64_t c = 0; c < e.channels; ++c) {
@@ -30,10 +35,8 @@ void values_epilogue(const ValuesEpilogue& e) {
       if (e.values) e.values[p * e.channels + c] = value;
       for (int t = 0; t < e.target_count; ++t) {
         const QuantizeTarget& target = e.targets[t];
-        const float z = value / target.alpha;
-        const float clamped = z > 0 ? (z < 1 ? z : 1) : 0;
-        target.codes[p * target.pixel_stride + c] =
-            target.table->code[half_steps(clamped, target.table->top / 2, /*ties_to_lower=*/false)];
+        uint8_t* code = target.codes + p * target.pixel_stride + c;
+        *code = target.has_sign ? signed_code(target, value) : target.table->at(value / target.alpha);
       }
     }
 }

@@ -24,12 +24,14 @@ struct CodesEpilogue {
   int64_t pixel_stride;  ///< bytes between the codes of neighbouring pixels
 };
 
-/// A quantizer that reads float values: codes = table[floor(2 K clamp(value / alpha, 0, 1))].
+/// A quantizer that reads float values: codes = table[floor(2 K clamp(value / alpha, 0, 1))]; with a sign
+/// K + sign(value) * table[.. clamp(|value| / alpha, 0, 1)].
 struct QuantizeTarget {
   float alpha;
   const CodeTable* table;
   uint8_t* codes;
   int64_t pixel_stride;
+  bool has_sign = false;
 };
 
 /// From sums or floats to float values and codes, in exactly evaluation's float32 operations:

@@ -140,7 +140,7 @@ void values_epilogue(const ValuesEpilogue& e) {
               e.pixels * e.channels >= kStep;
   for (int t = 0; t < e.target_count; ++t)
     fits = fits && e.targets[t].pixel_stride == e.channels && e.targets[t].table->in_vectors() &&
-           e.targets[t].table == e.targets[0].table;
+           e.targets[t].table == e.targets[0].table && !e.targets[t].has_sign;
   if (!fits) return generic_epilogues().values(e);
   if (!e.scale)
     values_epilogue_of<true, false, false>(e);

@@ -10,6 +10,8 @@ std::unique_ptr<CodesConv> make_portable(const CodesConvShape& shape, const Code
 std::unique_ptr<CodesConv> make_direct_avx2(const CodesConvShape& shape, const CodesConvOperands& operands);
 std::unique_ptr<CodesConv> make_direct_vnni(const CodesConvShape& shape, const CodesConvOperands& operands);
 
+std::unique_ptr<CodesConv> make_depthwise(const CodesConvShape& shape, const CodesConvOperands& operands);
+std::unique_ptr<CodesConv> make_depthwise_avx2(const CodesConvShape& shape, const CodesConvOperands& operands);
 std::unique_ptr<CodesConv> make_lookup(const CodesConvShape& shape, const CodesConvOperands& operands);
 std::unique_ptr<CodesConv> make_winograd_avx2(const CodesConvShape& shape, const CodesConvOperands& operands);
 std::unique_ptr<CodesConv> make_winograd_vnni(const CodesConvShape& shape, const CodesConvOperands& operands);
