@@ -18,6 +18,7 @@
 #include "deploy/compile.h"
 #include "tools/commands/command.h"
 #include "tools/fixed.h"
+#include "tools/report/contact_sheet.h"
 #include "tools/training/model_file.h"
 
 namespace apotnet {
@@ -29,7 +30,7 @@ namespace fs = std::filesystem;
 constexpr size_t kGroup = 32;
 
 struct InferOptions {
-  std::string checkpoint, data, engine;
+  std::string checkpoint, data, engine, html;
   std::vector<std::string> images;
   std::optional<int> bits;
   int64_t top = 5;
@@ -98,25 +99,33 @@ class Classifier {
 struct Prepared {
   int height = 0, width = 0;  // of the file
   Tensor input;
+  Image picture;  // for a contact sheet
 };
 
 // Of a file that is missing or no image, the error: the other files are still classified.
-std::variant<Prepared, Error> prepare(const std::string& path, const Classifier& classifier) {
+std::variant<Prepared, Error> prepare(const std::string& path, const Classifier& classifier, bool keeps_picture) {
   try {
-    const Image image = read_image(path);
-    return Prepared{image.height, image.width, classifier.prepare(image)};
+    Image image = read_image(path);
+    Prepared prepared{image.height, image.width, classifier.prepare(image), {}};
+    if (keeps_picture) prepared.picture = std::move(image);
+    return prepared;
   } catch (const Error& error) {
     if (error.category() != ErrorCategory::damaged_data && error.category() != ErrorCategory::input_missing) throw;
     return error;
   }
 }
 
-void print_classes(const std::string& path, const Prepared& prepared, const std::vector<double>& probabilities,
-                   int64_t top, const Classifier& classifier, bool json) {
+// Classes, the most probable first.
+std::vector<size_t> most_probable(const std::vector<double>& probabilities, int64_t count) {
   std::vector<size_t> order(probabilities.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, [&](size_t a, size_t b) { return probabilities[a] > probabilities[b]; });
-  order.resize(std::min(order.size(), static_cast<size_t>(top)));
+  order.resize(std::min(order.size(), static_cast<size_t>(count)));
+  return order;
+}
+
+void print_classes(const std::string& path, const Prepared& prepared, const std::vector<double>& probabilities,
+                   const std::vector<size_t>& order, const Classifier& classifier, bool json) {
   if (json) {
     nlohmann::ordered_json classes = nlohmann::ordered_json::array();
     for (const size_t i : order)
@@ -174,6 +183,9 @@ void run_infer(const InferOptions& options, CommandContext& context) {
   const QuantSettings& quant = opened.settings.quant;
   const bool quantized = quant.weight_bits < 32 && quant.activation_bits < 32;
   const DatasetInfo info = trained_on(options, opened);
+  const bool keeps_pictures = !options.html.empty();
+  ContactSheet sheet(text(opened.settings.name, ", ", quant.weight_bits, "-bit weights, ", quant.activation_bits,
+                          "-bit activations, ", options.checkpoint));
   Classifier classifier(std::move(opened.model), info,
                         options.engine.empty() ? quantized : options.engine == "integer");
 
@@ -182,19 +194,26 @@ void run_infer(const InferOptions& options, CommandContext& context) {
     group.assign(std::min(kGroup, files.size() - begin), Prepared{});
     parallel_for(static_cast<int64_t>(group.size()), [&](int64_t i) {
       const size_t at = static_cast<size_t>(i);
-      group[at] = prepare(files[begin + at], classifier);
+      group[at] = prepare(files[begin + at], classifier, keeps_pictures);
     });
     for (size_t i = 0; i < group.size(); ++i) {
       if (const Error* error = std::get_if<Error>(&group[i])) {
         std::cerr << "apotnet: error: " << error->what() << std::endl;
+        if (keeps_pictures) sheet.add_failure(error->what());
         if (context.exit_code == 0) context.exit_code = error->exit_code();
         continue;
       }
       const Prepared& prepared = std::get<Prepared>(group[i]);
-      print_classes(files[begin + i], prepared, classifier.probabilities(prepared.input), options.top, classifier,
-                    context.options.json);
+      const std::vector<double> probabilities = classifier.probabilities(prepared.input);
+      const std::vector<size_t> order = most_probable(probabilities, options.top);
+      print_classes(files[begin + i], prepared, probabilities, order, classifier, context.options.json);
+      if (!keeps_pictures) continue;
+      std::vector<std::pair<std::string, double>> top;
+      for (const size_t c : order) top.emplace_back(classifier.class_names()[c], probabilities[c]);
+      sheet.add(files[begin + i], prepared.picture, top);
     }
   }
+  if (keeps_pictures) sheet.write(options.html);
 }
 
 }  // namespace
@@ -219,6 +238,7 @@ void add_infer(CLI::App& app, CommandContext& context) {
   command->add_option(
       "--data", options->data,
       "What it was trained on, when the checkpoint does not tell: cifar10, cifar100, imagenet, mnist or shapes10");
+  command->add_option("--html", options->html, "Also write a page with the pictures and their classes to this file");
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet infer --checkpoint resnet20_3bit.pth.tar --bits 3 cat.jpg pictures/ --top 3");
   command->callback([options, &context] { run_infer(*options, context); });

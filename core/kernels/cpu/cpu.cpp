@@ -8,7 +8,7 @@ const Kernels& cpu_kernels() {
   static const CpuQuantize quantize;
   static const CpuFused fused;
   static const CpuElementwise elementwise;
-  static const ReferencePool pool;
+  static const CpuPool pool;
   static const ReferenceLinear linear;
   static const ReferenceLoss loss;
   static const CpuUpdate update;

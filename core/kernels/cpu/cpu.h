@@ -80,6 +80,11 @@ class CpuElementwise : public ReferenceElementwise {
   void scale(const Tensor& x, double factor, Tensor& y) const override;
 };
 
+class CpuPool : public ReferencePool {
+ public:
+  void max_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y, Tensor& position) const override;
+};
+
 class CpuUpdate : public ReferenceUpdate {
  public:
   void sgd(const Tensor& gradient, const SgdSettings& settings, Tensor& parameter, Tensor& velocity) const override;

@@ -16,6 +16,8 @@ struct Loops {
 
   void (*relu)(int64_t count, const float* x, float* y);
   void (*relu_backward)(int64_t count, const float* gy, const float* y, float* gx);
+  /// y = x and position = pixel where x > y
+  void (*keep_larger)(int64_t count, const float* x, int32_t pixel, float* y, int32_t* position);
   void (*add)(int64_t count, const float* a, const float* b, float* y);
   void (*scale)(int64_t count, const float* x, float factor, float* y);
   /// y = float(sum) * step

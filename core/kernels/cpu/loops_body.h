@@ -36,6 +36,15 @@ inline void relu_backward(int64_t count, const float* __restrict gy, const float
   for (int64_t i = 0; i < count; ++i) gx[i] = y[i] > 0 ? gy[i] : 0;
 }
 
+inline void keep_larger(int64_t count, const float* __restrict x, int32_t pixel, float* __restrict y,
+                        int32_t* __restrict position) {
+  for (int64_t i = 0; i < count; ++i) {
+    const bool larger = x[i] > y[i];
+    y[i] = larger ? x[i] : y[i];
+    position[i] = larger ? pixel : position[i];
+  }
+}
+
 inline void add(int64_t count, const float* a, const float* b, float* y) {
   for (int64_t i = 0; i < count; ++i) y[i] = a[i] + b[i];
 }
@@ -331,6 +340,7 @@ inline void sgd(int64_t count, const float* __restrict g, float rate, float mome
 inline constexpr Loops kLoops{kName,
                               relu,
                               relu_backward,
+                              keep_larger,
                               add,
                               scale,
                               scale_sums,

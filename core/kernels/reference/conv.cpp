@@ -48,6 +48,12 @@ void store_sums(const std::vector<Sum>& sums, std::span<Store> out) {
   std::ranges::transform(sums, out.begin(), [](Sum sum) { return static_cast<Store>(sum); });
 }
 
+// Codes of an input, without a sign or with one.
+template <typename F>
+void dispatch_codes(DType dtype, F&& f) {
+  dtype == DType::s8 ? f(int8_t{}) : f(uint8_t{});
+}
+
 }  // namespace
 
 void ReferenceConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
@@ -96,11 +102,13 @@ void ReferenceConv::conv2d_codes(const Quantized& x, const Quantized& w, const C
     const auto ys = y.data<Float>();
     const Problem problem(x.shape(), w.shape(), y.shape(), geometry);
     if (x.exact() && w.exact()) {
-      const auto xs = x.codes.data<uint8_t>();
       const auto ws = w.codes.data<int8_t>();
       std::vector<int32_t> sums(ys.size());
-      problem.for_each_product([&](int64_t i, int64_t j, int64_t k) {
-        sums[static_cast<size_t>(k)] += int32_t{xs[static_cast<size_t>(i)]} * ws[static_cast<size_t>(j)];
+      dispatch_codes(x.codes.dtype(), [&](auto code) {
+        const auto xs = x.codes.data<decltype(code)>();
+        problem.for_each_product([&](int64_t i, int64_t j, int64_t k) {
+          sums[static_cast<size_t>(k)] += int32_t{xs[static_cast<size_t>(i)]} * ws[static_cast<size_t>(j)];
+        });
       });
       std::ranges::transform(sums, ys.begin(), [&](int32_t sum) { return static_cast<Float>(sum) * step; });
     } else {  // a level set too wide for 8 bits: the integers are convolved as floats
