@@ -28,8 +28,8 @@ Variable quantize_weight(const Variable& w_hat, const Variable& alpha, const Lev
 Variable quantize_activation(const Variable& x, const Variable& alpha, const LevelSet& levels, QuantizerVariant variant,
                              const std::string& layer, const ThresholdGradient& learning = {});
 
-/// Rounds signed activations, such as a linear bottleneck's, by the rule of the weights (F5, F6 of the imagenet
-/// variant): sign and magnitude, clipped at +-alpha, not normalised. Codes are s8 where K <= 127.
+/// Rounds signed activations, such as a linear bottleneck's, by the rule of the weights (F20; F5 and F6 of the
+/// imagenet variant): sign and magnitude, clipped at +-alpha, not normalised. Codes are s8 where K <= 127.
 Variable quantize_signed_activation(const Variable& x, const Variable& alpha, const LevelSet& levels,
                                     const std::string& layer, const ThresholdGradient& learning = {});
 

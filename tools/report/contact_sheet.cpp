@@ -17,7 +17,7 @@ namespace {
 
 constexpr ImageSize kThumbnail{112, 112};
 
-std::string percent(double probability) { return fixed(100 * probability, 1) + " %"; }
+std::string percent(double probability) { return fixed(100 * probability, 1) + "&nbsp;%"; }
 
 }  // namespace
 

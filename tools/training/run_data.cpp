@@ -31,6 +31,10 @@ RunData open_run_data(const RunConfig& run) {
   if (data.train->class_names() != data.test->class_names())
     fail(ErrorCategory::configuration, run.data.name, ": the ", data.train->classes(), " classes of train and the ",
          data.test->classes(), " of ", data.test->split_name(), " are not the same; check the class folders");
+  // One image as training reads it: what the data set refuses is found before a run begins.
+  const Cut cut = loader_options(run).augmentation.cut;
+  std::vector<uint8_t> pixels(static_cast<size_t>(data.train->image_bytes()));
+  if (cut != Cut::centre) data.train->read_cut(0, cut, Philox(0, RandomStream::cut), pixels);
   if (run.data.validation > 0) {
     const TrainValidation parts = split_validation(data.train, run.data.validation, static_cast<uint64_t>(run.seed));
     data.train = parts.train;

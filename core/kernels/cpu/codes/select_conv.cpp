@@ -9,7 +9,7 @@ namespace {
 
 std::string forced;
 
-/// Sums of codes from sums of bytes that hold code + zero: zero times the sum of the weights is taken off.
+/// F20: sums of codes from sums of bytes that hold code + zero: zero times the sum of the weights is taken off.
 class SignedInput : public CodesConv {
  public:
   SignedInput(std::unique_ptr<CodesConv> bytes, std::span<const int8_t> ohwi)
