@@ -63,6 +63,12 @@ Box draw_resized_crop(ImageSize whole, Philox random) {
   return whole_height_or_width(whole);
 }
 
+Box pixels_for_cut(ImageSize whole, const PictureGeometry& geometry, Cut cut, Philox random) {
+  if (cut == Cut::random_resized_crop) return draw_resized_crop(whole, random);
+  const ImageSize resized = size_with_shorter_side(whole, geometry.resized);
+  return pixels_for(whole, resized, draw_crop(resized, geometry.size, cut, random));
+}
+
 Image cut_image(const Image& picture, const PictureGeometry& geometry, Cut cut, Philox random) {
   const ImageSize whole{picture.height, picture.width};
   if (cut == Cut::random_resized_crop)

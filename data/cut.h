@@ -21,6 +21,9 @@ Box draw_crop(ImageSize whole, int size, Cut cut, Philox random);
 /// ten tries of an area of 8 to 100 % and a ratio of 3:4 to 4:3, uniform in its logarithm; the middle if none fits.
 Box draw_resized_crop(ImageSize whole, Philox random);
 
+/// The pixels of a picture that cut_image() reads.
+Box pixels_for_cut(ImageSize whole, const PictureGeometry& geometry, Cut cut, Philox random);
+
 /// The image [size, size, 3] of a picture. Only what is seen is computed.
 Image cut_image(const Image& picture, const PictureGeometry& geometry, Cut cut, Philox random);
 

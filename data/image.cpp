@@ -14,13 +14,15 @@ namespace {
 
 struct Format {
   std::string_view magic;  // how every file of the format begins
-  Image (*decode)(std::span<const uint8_t> bytes, const std::string& path);
+  Image (*decode)(std::span<const uint8_t> bytes, const std::string& path, const WantedPart& wanted);
 };
 
 constexpr std::array kFormats{
     Format{"\xFF\xD8\xFF", decode_jpeg},
-    Format{"\x89PNG\r\n\x1A\n", decode_png},
-    Format{"BM", decode_bmp},
+    Format{"\x89PNG\r\n\x1A\n", [](std::span<const uint8_t> bytes, const std::string& path,
+                                   const WantedPart&) { return decode_png(bytes, path); }},
+    Format{"BM", [](std::span<const uint8_t> bytes, const std::string& path,
+                    const WantedPart&) { return decode_bmp(bytes, path); }},
 };
 
 }  // namespace
@@ -46,15 +48,19 @@ std::vector<uint8_t> grey_values(const Image& image) {
   return grey;
 }
 
-Image decode_image(std::span<const std::byte> bytes, const std::string& path) {
+Image decode_image(std::span<const std::byte> bytes, const std::string& path, const WantedPart& wanted) {
   const std::span content(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   const std::string_view begin(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 8));
   for (const Format& format : kFormats)
-    if (begin.starts_with(format.magic)) return format.decode(content, path);
+    if (begin.starts_with(format.magic)) return format.decode(content, path, wanted);
   if (begin.empty()) fail(ErrorCategory::damaged_data, path, ": is empty");
   fail(ErrorCategory::damaged_data, path, ": is not a JPEG, PNG or BMP image; it begins with ", printable(begin));
 }
 
-Image read_image(const std::string& path) { return decode_image(read_file(path, kMostImageBytes), path); }
+Image read_image(const std::string& path) { return read_image(path, {}); }
+
+Image read_image(const std::string& path, const WantedPart& wanted) {
+  return decode_image(read_file(path, kMostImageBytes), path, wanted);
+}
 
 }  // namespace apotnet

@@ -19,7 +19,9 @@ class ImageFolder : public Dataset {
     read_cut(index, Cut::centre, Philox(0, RandomStream::cut), hwc);
   }
   void read_cut(int64_t index, Cut cut, Philox random, std::span<uint8_t> hwc) const override {
-    const Image image = cut_image(pictures_->picture(index), geometry_, cut, random);
+    const Image picture =
+        pictures_->picture(index, [&](ImageSize whole) { return pixels_for_cut(whole, geometry_, cut, random); });
+    const Image image = cut_image(picture, geometry_, cut, random);
     require(hwc.size() == image.pixels.size(), name(), ": room for ", hwc.size(), " bytes");
     std::ranges::copy(image.pixels, hwc.begin());
   }
@@ -44,20 +46,21 @@ int PictureFolder::label(int64_t index) const {
 }
 
 // Which other picture stands for a damaged one depends on the files alone, not on the order of reading.
-Image PictureFolder::picture(int64_t index) const {
+Image PictureFolder::picture(int64_t index, const WantedPart& wanted) const {
   std::optional<Error> first;
   const int own = label(index);
   for (int64_t i = index; i < size() && label(i) == own; ++i)
-    if (auto image = decoded(i, first)) return std::move(*image);
+    if (auto image = decoded(i, wanted, first)) return std::move(*image);
   for (int64_t i = index - 1; i >= 0 && label(i) == own; --i)
-    if (auto image = decoded(i, first)) return std::move(*image);
+    if (auto image = decoded(i, wanted, first)) return std::move(*image);
   throw *first;
 }
 
 // Nothing for a damaged picture that is to be replaced; `first` keeps the first one's error.
-std::optional<Image> PictureFolder::decoded(int64_t index, std::optional<Error>& first) const {
+std::optional<Image> PictureFolder::decoded(int64_t index, const WantedPart& wanted,
+                                            std::optional<Error>& first) const {
   try {
-    return read_image((folder_ / list_.pictures[static_cast<size_t>(index)].path).string());
+    return read_image((folder_ / list_.pictures[static_cast<size_t>(index)].path).string(), wanted);
   } catch (const Error& error) {
     if (!options_.replace_damaged || error.category() != ErrorCategory::damaged_data) throw;
     const std::scoped_lock lock(mutex_);

@@ -35,12 +35,12 @@ class PictureFolder {
   const std::vector<std::string>& class_names() const { return list_.class_names; }
   int label(int64_t index) const;
   /// Picture `index`, or the one that stands for it. Error(damaged_data) or Error(input_missing).
-  Image picture(int64_t index) const;
+  Image picture(int64_t index, const WantedPart& wanted = {}) const;
   /// Which files were left out or replaced so far, for people; empty when none was.
   std::string remark() const;
 
  private:
-  std::optional<Image> decoded(int64_t index, std::optional<Error>& first) const;
+  std::optional<Image> decoded(int64_t index, const WantedPart& wanted, std::optional<Error>& first) const;
 
   const std::filesystem::path folder_;
   const PictureOptions options_;

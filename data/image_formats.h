@@ -8,8 +8,9 @@
 
 namespace apotnet {
 
-// One decoder per format, behind decode_image(), which has checked the first bytes. Errors as there.
-Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& path);
+// One decoder per format, behind decode_image(), which has checked the first bytes. Errors as there. JPEG alone can
+// leave out what is not wanted.
+Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& path, const WantedPart& wanted);
 Image decode_png(std::span<const uint8_t> bytes, const std::string& path);
 Image decode_bmp(std::span<const uint8_t> bytes, const std::string& path);
 

@@ -8,6 +8,9 @@
 
 #include <jerror.h>
 
+#include <algorithm>
+#include <array>
+
 #include "core/base/error.h"
 #include "data/image_formats.h"
 
@@ -93,13 +96,27 @@ bool read_row(Session& session, uint8_t* row) {
   return true;
 }
 
-bool read_rows(Session& session, uint8_t* pixels) {
+// The rows up to `end` into `pixels`, where the rows of the whole image are `row_bytes` apart.
+bool read_rows(Session& session, uint8_t* pixels, size_t row_bytes, unsigned end) {
   if (setjmp(session.stage)) return false;
-  const size_t row_bytes = size_t{3} * session.state.output_width;
-  while (session.state.output_scanline < session.state.output_height) {
+  while (session.state.output_scanline < end) {
     JSAMPROW row = pixels + row_bytes * session.state.output_scanline;
     jpeg_read_scanlines(&session.state, &row, 1);
   }
+  return true;
+}
+
+// Only columns left to left + width - 1 are made from here on, widened to whole blocks.
+bool keep_columns(Session& session, unsigned& left, unsigned& width) {
+  if (setjmp(session.stage)) return false;
+  jpeg_crop_scanline(&session.state, &left, &width);
+  return true;
+}
+
+// Rows that are unpacked, for the damage in them, and made no pixels of.
+bool skip_rows(Session& session, unsigned end) {
+  if (setjmp(session.stage)) return false;
+  if (end > session.state.output_scanline) jpeg_skip_scanlines(&session.state, end - session.state.output_scanline);
   return true;
 }
 
@@ -108,6 +125,15 @@ bool finish(Session& session) {
   if (setjmp(session.stage)) return false;
   jpeg_finish_decompress(&session.state);
   return true;
+}
+
+// Whether what is behind the rows made so far ends as a JPEG does; nothing of it is unpacked. The bytes of the end
+// marker stand nowhere else in it.
+bool is_whole(Session& session) {
+  if (jpeg_input_complete(&session.state) || session.state.unread_marker == JPEG_EOI) return true;
+  const std::span rest(session.state.src->next_input_byte, session.state.src->bytes_in_buffer);
+  constexpr std::array<uint8_t, 2> kEndMarker{0xFF, JPEG_EOI};
+  return !std::ranges::search(rest, kEndMarker).empty();
 }
 
 // Files hold the four inks inverted (Adobe's convention): 255 is no ink. As Pillow: black - rounded ink * black / 255.
@@ -133,7 +159,16 @@ bool read_cmyk_rows(Session& session, Image& image) {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& path) {
+// Smoothing the colours looks at their neighbours, up to two pixels away, and the edge of what is made is smoothed as
+// the edge of an image: some more is made.
+Box with_margin(const Box& wanted, ImageSize whole) {
+  constexpr int kMargin = 4;
+  const int top = std::max(0, wanted.top - kMargin), left = std::max(0, wanted.left - kMargin);
+  return {top, left, std::min(whole.height, wanted.top + wanted.height + kMargin) - top,
+          std::min(whole.width, wanted.left + wanted.width + kMargin) - left};
+}
+
+Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& path, const WantedPart& wanted) {
   Session session;
   const auto check = [&](bool done) {
     if (!done) fail(ErrorCategory::damaged_data, path, ": damaged JPEG: ", session.message);
@@ -145,7 +180,24 @@ Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& path) {
     fail(ErrorCategory::damaged_data, path, ": JPEG of ", components, " colour components; 1, 3 and 4 are known");
   check(start(session));
   Image image = make_image(path, session.state.output_height, session.state.output_width);
-  check(components == 4 ? read_cmyk_rows(session, image) : read_rows(session, image.pixels.data()));
+  const size_t row_bytes = size_t{3} * static_cast<size_t>(image.width);
+  if (components == 4) {
+    check(read_cmyk_rows(session, image));
+  } else if (!wanted) {
+    check(read_rows(session, image.pixels.data(), row_bytes, session.state.output_height));
+  } else {
+    const ImageSize whole{image.height, image.width};
+    const Box made = with_margin(wanted(whole), whole);
+    unsigned left = static_cast<unsigned>(made.left), width = static_cast<unsigned>(made.width);
+    const unsigned top = static_cast<unsigned>(made.top), end = top + static_cast<unsigned>(made.height);
+    if (made.width < whole.width) check(keep_columns(session, left, width));
+    check(skip_rows(session, top));
+    check(read_rows(session, image.pixels.data() + 3 * size_t{left}, row_bytes, end));
+    if (end < session.state.output_height) {
+      if (!is_whole(session)) fail(ErrorCategory::damaged_data, path, ": damaged JPEG: cut off");
+      return image;
+    }
+  }
   check(finish(session));
   return image;
 }

@@ -2,24 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/base/error.h"
+#include "core/base/isa.h"
+#include "data/resize_taps.h"
 
 namespace apotnet {
 namespace {
-
-constexpr int kPrecisionBits = 32 - 8 - 2;  // 8 bits of a pixel, 2 of headroom
-constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
-
-/// Which inputs a line of outputs is made of, in one direction.
-struct Taps {
-  struct Range {
-    int first = 0, count = 0;
-    size_t weights = 0;  // where its weights begin
-  };
-  std::vector<Range> ranges;     // one per output
-  std::vector<int32_t> weights;  // 22 fractional bits, summing up to about 1
-};
 
 // For the outputs begin to begin + count - 1 of `out_side`. Every expression is in the order of Pillow's Resample.c:
 // another order rounds differently.
@@ -42,20 +32,17 @@ Taps triangle_taps(int in_side, int out_side, int begin, int count) {
     taps.ranges.push_back({first, end - first, taps.weights.size()});
     for (const double weight : line) {
       const double share = sum != 0 ? weight / sum : weight;
-      taps.weights.push_back(static_cast<int32_t>(0.5 + share * (1 << kPrecisionBits)));
+      taps.weights.push_back(static_cast<int32_t>(0.5 + share * (1 << Taps::kPrecisionBits)));
     }
   }
   return taps;
 }
 
-uint8_t round_to_byte(int32_t sum) { return static_cast<uint8_t>(std::min(sum >> kPrecisionBits, 255)); }
-
-/// `row` [*, 3] -> `out` [outputs, 3].
-void resize_row(const uint8_t* row, const Taps& taps, uint8_t* out) {
+void resize_row(const uint8_t* row, int, const Taps& taps, uint8_t* out) {
   for (const Taps::Range& range : taps.ranges) {
     const int32_t* weights = taps.weights.data() + range.weights;
     const uint8_t* in = row + ptrdiff_t{3} * range.first;
-    int32_t red = kHalf, green = kHalf, blue = kHalf;
+    int32_t red = Taps::kHalf, green = red, blue = red;
     for (int i = 0; i < range.count; ++i, in += 3) {
       red += in[0] * weights[i];
       green += in[1] * weights[i];
@@ -67,13 +54,12 @@ void resize_row(const uint8_t* row, const Taps& taps, uint8_t* out) {
   }
 }
 
-/// The weighted sum of `count` rows of `bytes` bytes.
 void blend_rows(const uint8_t* rows, size_t bytes, const int32_t* weights, int count, uint8_t* out) {
   constexpr size_t kTile = 256;  // sums stay in the first cache
   int32_t sums[kTile];
   for (size_t begin = 0; begin < bytes; begin += kTile) {
     const size_t width = std::min(kTile, bytes - begin);
-    std::fill_n(sums, width, kHalf);
+    std::fill_n(sums, width, Taps::kHalf);
     for (int i = 0; i < count; ++i) {
       const uint8_t* row = rows + static_cast<size_t>(i) * bytes + begin;
       const int32_t weight = weights[i];
@@ -83,7 +69,16 @@ void blend_rows(const uint8_t* rows, size_t bytes, const int32_t* weights, int c
   }
 }
 
+const ResizeLoops& resize_loops() {
+#if defined(__x86_64__)
+  if (selected_isa() >= Isa::avx2) return kAvx2Resize;
+#endif
+  return kPlainResize;
+}
+
 }  // namespace
+
+const ResizeLoops kPlainResize{resize_row, blend_rows};
 
 ImageSize size_with_shorter_side(ImageSize size, int side) {
   const int64_t shorter = std::min(size.height, size.width), longer = std::max(size.height, size.width);
@@ -101,6 +96,7 @@ Image resize_bilinear(const Image& image, ImageSize size, const Box& box) {
   require(box.top >= 0 && box.left >= 0 && box.top + box.height <= size.height && box.left + box.width <= size.width,
           "resize: box ", box.height, "x", box.width, " at ", box.top, ",", box.left, " of ", size.height, "x",
           size.width);
+  const ResizeLoops& loops = resize_loops();
   const Taps across = triangle_taps(image.width, size.width, box.left, box.width);
   const Taps down = triangle_taps(image.height, size.height, box.top, box.height);
 
@@ -108,17 +104,27 @@ Image resize_bilinear(const Image& image, ImageSize size, const Box& box) {
   const int first = down.ranges.front().first, end = down.ranges.back().first + down.ranges.back().count;
   std::vector<uint8_t> narrow(static_cast<size_t>(end - first) * out_bytes);
   for (int y = first; y < end; ++y)
-    resize_row(image.pixels.data() + static_cast<size_t>(y) * in_bytes, across,
-               narrow.data() + static_cast<size_t>(y - first) * out_bytes);
+    loops.resize_row(image.pixels.data() + static_cast<size_t>(y) * in_bytes, image.width, across,
+                     narrow.data() + static_cast<size_t>(y - first) * out_bytes);
 
   Image result{box.height, box.width, std::vector<uint8_t>(static_cast<size_t>(box.height) * out_bytes)};
   uint8_t* out = result.pixels.data();
   for (const Taps::Range& range : down.ranges) {
-    blend_rows(narrow.data() + static_cast<size_t>(range.first - first) * out_bytes, out_bytes,
-               down.weights.data() + range.weights, range.count, out);
+    loops.blend_rows(narrow.data() + static_cast<size_t>(range.first - first) * out_bytes, out_bytes,
+                     down.weights.data() + range.weights, range.count, out);
     out += out_bytes;
   }
   return result;
+}
+
+Box pixels_for(ImageSize whole, ImageSize size, const Box& box) {
+  const auto extent = [](const Taps& taps) {
+    const Taps::Range &first = taps.ranges.front(), &last = taps.ranges.back();
+    return std::pair(first.first, last.first + last.count - first.first);
+  };
+  const auto [top, height] = extent(triangle_taps(whole.height, size.height, box.top, box.height));
+  const auto [left, width] = extent(triangle_taps(whole.width, size.width, box.left, box.width));
+  return {top, left, height, width};
 }
 
 Image resize_bilinear(const Image& image, ImageSize size) {

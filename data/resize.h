@@ -4,15 +4,6 @@
 
 namespace apotnet {
 
-struct ImageSize {
-  int height = 0, width = 0;
-};
-
-/// A part of an image: rows top to top + height - 1, columns left to left + width - 1.
-struct Box {
-  int top = 0, left = 0, height = 0, width = 0;
-};
-
 /// The size whose shorter side is `side`, the longer one floor(side * longer / shorter): torchvision's Resize(side).
 ImageSize size_with_shorter_side(ImageSize size, int side);
 
@@ -27,6 +18,9 @@ Box centre_box(ImageSize whole, ImageSize part);
 /// of tall images first, which moves some values by 1). Only what `box` needs is computed.
 Image resize_bilinear(const Image& image, ImageSize size, const Box& box);
 Image resize_bilinear(const Image& image, ImageSize size);
+
+/// The pixels of an image `whole` that resize_bilinear(image, size, box) reads.
+Box pixels_for(ImageSize whole, ImageSize size, const Box& box);
 
 /// What a network sees of an image in evaluation: the shorter side resized to `side`, then the middle `part`, which
 /// must not be larger than side x side.

@@ -53,6 +53,11 @@ TensorFile decode_only(std::span<const std::byte> bytes, const std::string& path
   return {};
 }
 
+TensorFile decode_middle(std::span<const std::byte> bytes, const std::string& path) {
+  decode_image(bytes, path, [](ImageSize whole) { return centre_box(whole, {whole.height / 2, whole.width / 2}); });
+  return {};
+}
+
 std::vector<uint8_t> random_bytes(size_t count) {
   Philox random(5, RandomStream::test);
   std::vector<uint8_t> bytes(count);
@@ -166,12 +171,55 @@ TEST_CASE("images: damage and excess are refused in one line, before memory is t
                              });
 }
 
+TEST_CASE("images: what is wanted of a JPEG has the pixels of the whole") {
+  Philox random(12, RandomStream::test);
+  const auto box_in = [&](int height, int width) {
+    const int top = static_cast<int>(random.below(static_cast<uint32_t>(height)));
+    const int left = static_cast<int>(random.below(static_cast<uint32_t>(width)));
+    return Box{top, left, 1 + static_cast<int>(random.below(static_cast<uint32_t>(height - top))),
+               1 + static_cast<int>(random.below(static_cast<uint32_t>(width - left)))};
+  };
+  for (const auto& [across, down] : {std::pair{1, 1}, {2, 1}, {2, 2}, {1, 2}, {4, 1}, {4, 2}})
+    for (const bool progressive : {false, true})
+      for (const auto& [height, width] : {std::pair{200, 301}, {157, 96}, {64, 400}}) {
+        CAPTURE(across);
+        CAPTURE(down);
+        CAPTURE(progressive);
+        const auto colours = random_bytes(static_cast<size_t>(height * width * 3));
+        const std::string file = write_jpeg(colours, height, width, JCS_RGB, [&](jpeg_compress_struct& state) {
+          state.comp_info[0].h_samp_factor = across;
+          state.comp_info[0].v_samp_factor = down;
+          if (progressive)
+            jpeg_simple_progression(&state);
+          else
+            state.restart_interval = 7;
+        });
+        const Image whole = decode(file);
+        for (int i = 0; i < 12; ++i) {
+          const Box box = box_in(height, width);
+          const Image part = decode_image(to_bytes(file), "x", [&](ImageSize size) {
+            CHECK((size.height == height && size.width == width));
+            return box;
+          });
+          REQUIRE(part.pixels.size() == whole.pixels.size());
+          bool same = true;
+          for (int y = box.top; y < box.top + box.height; ++y) {
+            const ptrdiff_t at = (ptrdiff_t{y} * width + box.left) * 3;
+            same = same && std::equal(whole.pixels.begin() + at, whole.pixels.begin() + at + 3 * box.width,
+                                      part.pixels.begin() + at);
+          }
+          REQUIRE(same);
+        }
+      }
+}
+
 TEST_CASE("images: every cut is refused, and random damage never crashes") {
   for (const char* name : {"420.jpg", "progressive.jpg", "cmyk.jpg", "restarts.jpg", "grey.jpg", "rgb.png",
                            "palette.png", "rgb.bmp", "palette.bmp", "bits.bmp"}) {
     CAPTURE(name);
     const std::string content = golden_image(name);
     check_truncations(decode_only, content);
+    check_truncations(decode_middle, content);
     Philox random(9, RandomStream::test);
     int refused = 0;
     for (int i = 0; i < 300; ++i) {

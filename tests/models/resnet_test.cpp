@@ -3,6 +3,8 @@
 #include "core/base/error.h"
 #include "core/kernels/call.h"
 #include "core/ops/cross_entropy.h"
+#include "layers/state.h"
+#include "models/describe.h"
 #include "models/registry.h"
 #include "tests/support/backends.h"
 
@@ -133,6 +135,27 @@ TEST_CASE(
   QuantSettings nine;
   nine.weight_bits = 10;
   CHECK_THROWS_AS(make_model({"resnet20", 10, nine}), Error);
+}
+
+TEST_CASE("every network is told from the names and shapes of its tensors, and the data it is for") {
+  for (const std::string& name : model_names())
+    for (const auto variant : {QuantizerVariant::cifar, QuantizerVariant::imagenet})
+      for (const int bits : {4, 32}) {
+        if (name == "resnet101" || name == "resnet152") continue;  // only slower
+        CAPTURE(name);
+        QuantSettings quant;
+        quant.variant = variant;
+        quant.weight_bits = quant.activation_bits = bits;
+        const int64_t side = model_input(name)[1], classes = side == 224 ? 1000 : 10;
+        const auto model = make_model({name, classes, quant});
+        const ModelDescription found = describe_state({state_of(*model), {}});
+        CHECK(found.model == name);
+        CHECK(found.classes == classes);
+        CHECK(found.has_alphas == (bits == 4));
+        CHECK(found.dataset == (side == 224 ? "imagenet" : side == 28 ? "mnist" : "cifar10"));
+        if (bits == 4) CHECK(found.variant == variant);
+        if (bits == 32) CHECK((found.first_last == FirstLastRule::none) == (side == 224));
+      }
 }
 
 TEST_CASE("resnet: a broken threshold stops with the layer's name") {

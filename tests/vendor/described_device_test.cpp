@@ -69,8 +69,11 @@ TEST_CASE("cuDNN has a deterministic plan for every convolution of the networks,
       "| network | convolution (N x C x H x W) | device | engine | workspace, KiB |\n|---|---|---|---|---|\n";
   std::map<std::string, std::set<std::string>> networks;  // by description, so that each is planned once
   std::map<std::string, ConvolutionDescription> descriptions;
-  for (const auto& [name, batch] :
-       {std::pair<std::string, int64_t>{"resnet20", 128}, {"resnet18", 64}, {"resnet50", 64}})
+  for (const auto& [name, batch] : {std::pair<std::string, int64_t>{"resnet20", 128},
+                                    {"resnet18", 64},
+                                    {"resnet50", 64},
+                                    {"mobilenet_v2", 64},
+                                    {"resnet10_mnist", 128}})
     for (const ConvolutionDescription& description : convolutions_of(name, batch)) {
       networks[description.text()].insert(name);
       descriptions.emplace(description.text(), description);

@@ -27,12 +27,15 @@ void run(const DataBench& bench, const CommandContext& context) {
   const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::train);
   const double open_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
+  const bool pictures = dataset->info().resized_side > 0;
+  const Augmentation augmentation =
+      pictures ? Augmentation{.pad = 0, .flip = true, .cut = Cut::random_crop} : Augmentation{.pad = 4, .flip = true};
   // Whole epochs, so that shuffling and the start of the threads count. One thread is the caller's own.
   int64_t epoch = 0;
   const auto one_epoch = [&] {
     const LoaderOptions options{.batch = bench.batch,
                                 .shuffle = true,
-                                .augmentation = {.pad = 4, .flip = true},
+                                .augmentation = augmentation,
                                 .seed = 1,
                                 .workers = threads == 1 ? 0 : threads};
     Loader loader(dataset, options, {.epoch = epoch++});
@@ -46,7 +49,7 @@ void run(const DataBench& bench, const CommandContext& context) {
                 {"activation_bits", nullptr},
                 {"dataset", dataset->name()},
                 {"count", dataset->size()},
-                {"augment", {"pad_crop", "flip"}},
+                {"augment", {pictures ? "random_crop" : "pad_crop", "flip"}},
                 {"batch", bench.batch},
                 {"threads", threads},
                 {"device", "cpu"},

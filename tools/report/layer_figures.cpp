@@ -14,6 +14,7 @@ namespace {
 // Of the small drawings of a card.
 constexpr double kWidth = 260, kCurveHeight = 62, kBarHeight = 54;
 constexpr int64_t kLabelledKernels = 8, kMostLabelledSide = 3;
+constexpr int64_t kMostPicturedWeights = 1 << 16;  // of a layer
 
 struct Threshold {
   double epoch, weight, activation;
@@ -88,7 +89,8 @@ std::string described(const char* what, const QuantizerStatistics& statistics) {
 // Each weight one pixel, kernels [I] down and [O] across with a pixel between them: blue below zero, orange above, the
 // stronger the larger.
 std::string weight_picture(const LayerWeights& layer) {
-  const int64_t out = layer.shape[0], kh = layer.shape[1], kw = layer.shape[2], in = layer.shape[3];
+  const int64_t kh = layer.shape[1], kw = layer.shape[2], in = layer.shape[3];
+  const int64_t out = std::clamp<int64_t>(kMostPicturedWeights / (kh * kw * in), 1, layer.shape[0]);
   const auto levels = layer.levels->codes();
   const auto magnitudes = static_cast<int64_t>(levels.size());
   std::vector<PngColor> palette{{0, 0, 0, 0}};  // 0: between kernels; then the levels from the lowest to the highest
@@ -112,8 +114,10 @@ std::string weight_picture(const LayerWeights& layer) {
               static_cast<uint8_t>(magnitudes + (code < 0 ? -level : level));
         }
   const int64_t scale = std::max<int64_t>(1, static_cast<int64_t>(kWidth) / width);
-  return text("<img class=weights width=", width * scale, " height=", height * scale, " loading=lazy alt='weights of ",
-              escaped(layer.name), "' src='", data_uri_of_png(png_of_palette(height, width, pixels, palette)), "'>");
+  return text(
+      "<img class=weights width=", width * scale, " height=", height * scale, " loading=lazy alt='weights of ",
+      escaped(layer.name), "' src='", data_uri_of_png(png_of_palette(height, width, pixels, palette)), "'>",
+      out < layer.shape[0] ? text("<p class=note>the first ", out, " of ", layer.shape[0], " outputs</p>") : "");
 }
 
 const EpochMetrics* last_with_layers(const RunMetrics& metrics) {
@@ -141,7 +145,8 @@ std::string card(const LayerStatistics& layer, const RunReport& report, const St
   if (weights != report.weights.end()) out += " <small>" + text(weights->shape) + "</small>";
   out += "</h3>" + threshold_curves(thresholds_of(report.metrics, layer.name), most) +
          histogram("weights", layer.weight, weight_levels(report, stage), "run0") +
-         histogram("inputs", layer.activation, activation_levels(report, stage), "run1");
+         histogram("inputs", layer.activation, activation_levels(report, stage, layer.activation.occupancy.size()),
+                   "run1");
   if (weights != report.weights.end()) out += weight_picture(*weights);
   return out + "</article>\n";
 }

@@ -143,9 +143,11 @@ const LevelSet& weight_levels(const RunReport& report, const StageConfig& stage)
   return LevelSet::for_weights(parse_level_method(report.run.quant.method), static_cast<int>(stage.weight_bits));
 }
 
-const LevelSet& activation_levels(const RunReport& report, const StageConfig& stage) {
-  return LevelSet::for_activations(parse_level_method(report.run.quant.method),
-                                   static_cast<int>(stage.activation_bits));
+const LevelSet& activation_levels(const RunReport& report, const StageConfig& stage, size_t count) {
+  const LevelMethod method = parse_level_method(report.run.quant.method);
+  const int bits = static_cast<int>(stage.activation_bits);
+  const LevelSet& without_sign = LevelSet::for_activations(method, bits);
+  return without_sign.codes().size() == count ? without_sign : LevelSet::for_weights(method, bits);
 }
 
 RunReport read_run_report(const std::string& folder, const std::string& data) {

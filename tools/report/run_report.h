@@ -70,6 +70,7 @@ RunReport read_run_report(const std::string& folder, const std::string& data);
 
 /// The level sets of a stage, of weights and activations.
 const LevelSet& weight_levels(const RunReport& report, const StageConfig& stage);
-const LevelSet& activation_levels(const RunReport& report, const StageConfig& stage);
+/// Of a layer whose input takes `count` magnitudes: with a sign there are half as many.
+const LevelSet& activation_levels(const RunReport& report, const StageConfig& stage, size_t count);
 
 }  // namespace apotnet

@@ -91,6 +91,7 @@ EventSummary summary_of(const EpochMetrics& m) {
   summary.scalar("loss/validation", m.validation_loss);
   summary.scalar("top1/train", m.train_top1);
   summary.scalar("top1/validation", m.validation_top1);
+  summary.scalar("top5/validation", m.validation_top5);
   summary.scalar("learning_rate", m.learning_rate);
   summary.scalar("images_per_second", m.images_per_second);
   for (const LayerStatistics& layer : m.layers)
@@ -149,6 +150,7 @@ void MetricsFiles::append(const EpochMetrics& m) {
                        {"train_top1", m.train_top1},
                        {"validation_loss", m.validation_loss},
                        {"validation_top1", m.validation_top1},
+                       {"validation_top5", m.validation_top5},
                        {"seconds", m.seconds},
                        {"images_per_second", m.images_per_second},
                        {"layers", layers_json(m.layers)}});

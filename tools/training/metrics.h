@@ -17,7 +17,7 @@ struct EpochMetrics {
   int64_t run_epoch = 0;                          ///< epoch, after those of the stages before it
   double learning_rate = 0;                       ///< of the last step, ordinary parameters
   double train_loss = 0, train_top1 = 0;
-  double validation_loss = 0, validation_top1 = 0;
+  double validation_loss = 0, validation_top1 = 0, validation_top5 = 0;
   double seconds = 0, images_per_second = 0;  ///< by this process, of the training part of the epoch
   std::vector<LayerStatistics> layers{};      ///< of the quantized layers at its end; in metrics.jsonl only
 };

@@ -63,6 +63,7 @@ void add_line(RunMetrics& metrics, const Json& line) {
                               .train_top1 = line.at("train_top1"),
                               .validation_loss = number(line, "validation_loss", none),
                               .validation_top1 = line.at("validation_top1"),
+                              .validation_top5 = number(line, "validation_top5", none),
                               .seconds = line.at("seconds"),
                               .images_per_second = line.at("images_per_second"),
                               .layers = layers_of(line)});

@@ -84,7 +84,7 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
           .position = {.stage = config.name, .stage_number = static_cast<int64_t>(number)}};
 }
 
-size_t start_from(Model& model, const std::string& path) {
+std::string start_from(Model& model, const std::string& path) {
   LoadReport report;
   try {
     TensorFile file = read_checkpoint_file(path);
@@ -100,7 +100,14 @@ size_t start_from(Model& model, const std::string& path) {
         fail(ErrorCategory::damaged_data, path, ": is of another network: ", name,
              names == &report.missing ? " is missing" : " has no place in this one");
   start_missing_alphas(model, report.missing);
-  return report.missing.size();
+  std::string taken =
+      text(model.parameters().size() + model.buffers().size() - report.missing.size(), " tensors taken");
+  if (!report.missing.empty()) taken += text("; ", report.missing.size(), " alphas start fresh");
+  const auto ours = [](const std::string& name) { return name.starts_with("optimizer."); };
+  if (const auto left = std::ranges::find_if_not(report.unused, ours); left != report.unused.end())
+    taken += text("; ", report.unused.size() - static_cast<size_t>(std::ranges::count_if(report.unused, ours)),
+                  " alphas are left over, the first is ", *left);
+  return taken;
 }
 
 }  // namespace apotnet

@@ -187,8 +187,7 @@ TrainResult Trainer::train_stages() {
 Stage Trainer::begin_stage(size_t number, const std::string& from) {
   Stage stage = make_stage(run_, number, data_.train->classes(), options_.device);
   if (!from.empty()) {
-    const size_t fresh = start_from(*stage.model, from);
-    progress_.line(text("starts from ", from, fresh > 0 ? text("; ", fresh, " alphas start fresh") : ""));
+    progress_.line(text("starts from ", from, ": ", start_from(*stage.model, from)));
   }
   // From here on a resumed run needs no file of the stage before.
   save(stage, "last", true);
@@ -333,6 +332,7 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   if (!std::isfinite(found.loss)) fail_diverged(*stage.model, label + ", validation", found.loss);
   metrics.validation_loss = found.loss;
   metrics.validation_top1 = found.top1;
+  metrics.validation_top5 = found.top5;
   metrics.layers =
       layer_statistics(*stage.model, Loader(data_.validation, {.batch = kObservedImages, .workers = 0}).next()->images);
   alpha_gradients_.put_into(metrics.layers);

@@ -75,11 +75,13 @@ Quantized codes_of(const Shape& shape, const LevelSet& levels, bool has_sign, Co
   return q;
 }
 
-void check_codes(const ConvProblem& p, const CodesProblem& levels, Codes kind, Philox& random) {
+// A signed input takes the levels of the weights.
+void check_codes(const ConvProblem& p, const CodesProblem& levels, Codes kind, Philox& random,
+                 bool signed_input = false) {
   INFO(p.text());
   INFO("activations ", name_of(levels.x_levels->method()), " ", levels.x_levels->magnitude_bits(), ", weights ",
        name_of(levels.w_levels->method()), " ", levels.w_levels->magnitude_bits(), ", codes ", static_cast<int>(kind));
-  const Quantized x = codes_of(p.x(), *levels.x_levels, false, kind, random),
+  const Quantized x = codes_of(p.x(), signed_input ? *levels.w_levels : *levels.x_levels, signed_input, kind, random),
                   w = codes_of(p.w(), *levels.w_levels, true, kind, random);
   const Tensor gy = random_tensor(p.y(), DType::f32, random);
   const auto run = [&](const ConvKernels& kernels) {
@@ -135,6 +137,13 @@ TEST_CASE("kernels: conv2d_codes forward equals the reference's integers bit for
   size_t next = 0;
   for (const ConvProblem& p : all_problems())
     check_codes(p, code_problems()[next++ % code_problems().size()], Codes::random, random);
+}
+
+TEST_CASE("kernels: conv2d_codes of inputs with a sign, likewise") {
+  Philox random = random_numbers(85);
+  size_t next = 0;
+  for (const ConvProblem& p : conv_problems())
+    check_codes(p, code_problems()[next++ % code_problems().size()], Codes::random, random, /*signed_input=*/true);
 }
 
 TEST_CASE("kernels: conv2d_codes is exact for codes that are all of the largest magnitude") {
