@@ -84,7 +84,14 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
           .position = {.stage = config.name, .stage_number = static_cast<int64_t>(number)}};
 }
 
-std::string start_from(Model& model, const std::string& path) {
+std::string TakenState::description() const {
+  std::string all = text(tensors, " tensors taken");
+  if (fresh_alphas > 0) all += text("; ", fresh_alphas, " alphas start fresh");
+  if (!left_over.empty()) all += text("; ", left_over.size(), " alphas are left over, the first is ", left_over[0]);
+  return all;
+}
+
+TakenState start_from(Model& model, const std::string& path) {
   LoadReport report;
   try {
     TensorFile file = read_checkpoint_file(path);
@@ -100,14 +107,9 @@ std::string start_from(Model& model, const std::string& path) {
         fail(ErrorCategory::damaged_data, path, ": is of another network: ", name,
              names == &report.missing ? " is missing" : " has no place in this one");
   start_missing_alphas(model, report.missing);
-  std::string taken =
-      text(model.parameters().size() + model.buffers().size() - report.missing.size(), " tensors taken");
-  if (!report.missing.empty()) taken += text("; ", report.missing.size(), " alphas start fresh");
-  const auto ours = [](const std::string& name) { return name.starts_with("optimizer."); };
-  if (const auto left = std::ranges::find_if_not(report.unused, ours); left != report.unused.end())
-    taken += text("; ", report.unused.size() - static_cast<size_t>(std::ranges::count_if(report.unused, ours)),
-                  " alphas are left over, the first is ", *left);
-  return taken;
+  std::erase_if(report.unused, [](const std::string& name) { return name.starts_with("optimizer."); });
+  return {model.parameters().size() + model.buffers().size() - report.missing.size(), report.missing.size(),
+          std::move(report.unused)};
 }
 
 }  // namespace apotnet

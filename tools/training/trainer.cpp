@@ -187,7 +187,7 @@ TrainResult Trainer::train_stages() {
 Stage Trainer::begin_stage(size_t number, const std::string& from) {
   Stage stage = make_stage(run_, number, data_.train->classes(), options_.device);
   if (!from.empty()) {
-    progress_.line(text("starts from ", from, ": ", start_from(*stage.model, from)));
+    progress_.line(text("starts from ", from, ": ", start_from(*stage.model, from).description()));
   }
   // From here on a resumed run needs no file of the stage before.
   save(stage, "last", true);

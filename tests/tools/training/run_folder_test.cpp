@@ -74,7 +74,7 @@ TEST_CASE("a stage starts from the weights, statistics and alphas of the one bef
   const std::string b = runs / "run/checkpoints/b.best.safetensors";
   const TensorFile file = read_safetensors(b);
   Stage stage = make_stage(run, 2, 10);
-  CHECK(start_from(*stage.model, b) == 0);
+  CHECK(start_from(*stage.model, b).fresh_alphas == 0);
   size_t alphas = 0;
   for (const NamedTensor& entry : state_of(*stage.model)) {
     const Tensor& wanted = *file.find(entry.name);
@@ -127,18 +127,18 @@ TEST_CASE("sub-batches and the ablation's switches: any number of threads, found
       if (parameter.name == "layer1.0.conv1.weight_quant.wgt_alpha") return parameter.variable->value().item();
     return 0.0;
   };
-  CHECK(start_from(*stage.model, runs / "one/checkpoints/float.last.safetensors") == 40);
+  CHECK(start_from(*stage.model, runs / "one/checkpoints/float.last.safetensors").fresh_alphas == 40);
   const double narrow = alpha();
-  CHECK(start_from(*stage.model, runs / "wide.safetensors") == 40);
+  CHECK(start_from(*stage.model, runs / "wide.safetensors").fresh_alphas == 40);
   CHECK(alpha() == doctest::Approx(4 * narrow).epsilon(1e-5));
 
   // Thresholds of normalised weights are in other units: those of raw ones start fresh, the inputs' are taken.
-  CHECK(start_from(*stage.model, runs.last("plain")) == 20);
+  CHECK(start_from(*stage.model, runs.last("plain")).fresh_alphas == 20);
   CHECK(alpha() < 1);
   Stage normalised = make_stage(load_config(runs / "plain/config.json", {}).run, 1, 10);
-  CHECK(start_from(*normalised.model, runs.last("one")) == 20);
-  CHECK(start_from(*normalised.model, runs.last("plain")) == 0);
-  CHECK(start_from(*stage.model, runs.last("one")) == 0);
+  CHECK(start_from(*normalised.model, runs.last("one")).fresh_alphas == 20);
+  CHECK(start_from(*normalised.model, runs.last("plain")).fresh_alphas == 0);
+  CHECK(start_from(*stage.model, runs.last("one")).fresh_alphas == 0);
 }
 
 TEST_CASE("a full disk, a folder that may not be written and one that vanishes: one line, 74, the former checkpoint") {
