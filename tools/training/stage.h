@@ -29,7 +29,7 @@ struct TakenState {
   size_t tensors = 0, fresh_alphas = 0;
   std::vector<std::string> left_over;  ///< alphas of the file that have no place in the network
 
-  /// "122 tensors taken; 40 alphas start fresh"
+  /// "128 tensors taken; 40 alphas start fresh"
   std::string description() const;
 };
 

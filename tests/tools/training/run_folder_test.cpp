@@ -66,8 +66,8 @@ TEST_CASE("a stage starts from the weights, statistics and alphas of the one bef
   const Finished trained = test::run_program(std::string(APOTNET_BINARY) + " train " + runs / "small.json" + " --out " +
                                              runs / "run" + " --threads 1 " + stages);
   REQUIRE(trained.exit_code == 0);
-  CHECK(trained.error.find("a.last.safetensors: 122 tensors taken; 40 alphas start fresh\n") != std::string::npos);
-  CHECK(trained.error.find("b.best.safetensors\n") != std::string::npos);
+  CHECK(trained.error.find("a.last.safetensors: 128 tensors taken; 40 alphas start fresh\n") != std::string::npos);
+  CHECK(trained.error.find("b.best.safetensors: 168 tensors taken\n") != std::string::npos);
 
   const RunConfig run = load_config(runs / "run/config.json", {}).run;
   CHECK(run.stages[2].weight_decay == 3e-5);
