@@ -63,7 +63,10 @@ void check_dataset(const std::string& name, const fs::path& root, const CommandC
                 found.most_of_class, " of each class\n", found.remark.empty() ? "" : "    " + found.remark + "\n");
   };
   std::cout << name << (root.empty() ? "" : " in " + root.string()) << ": "
-            << (complete ? "complete" : "readable, but not all of it: an excerpt") << "\n"
+            << (!complete                                   ? "readable, but not all of it: an excerpt"
+                : has_files(name) && !dataset_archive(name) ? "readable from end to end"
+                                                            : "complete")
+            << "\n"
             << line("train", train) << line("test", test) << std::flush;
 }
 

@@ -60,6 +60,10 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   };
   const auto wanted = weights("one");
   CHECK(weights("two") == wanted);
+  const Finished checked = program("data check imagenet:" + folder.string());
+  CHECK(checked.exit_code == 0);
+  CHECK(checked.out.find("readable from end to end\n  train: 15 of 15 images, 5 to 5 of each class\n    ") !=
+        std::string::npos);
   const Finished indexed = program("data index imagenet:" + folder.string() + " --resized-side 36 --json --quiet");
   REQUIRE(indexed.exit_code == 0);
   CHECK(fs::exists(folder.path() / "train.pictures"));
