@@ -136,14 +136,14 @@ void values_epilogue_of(const ValuesEpilogue& given) {
 }
 
 void values_epilogue(const ValuesEpilogue& e) {
-  bool fits = (e.scale || (e.sums && !e.shortcut)) && e.channels % 16 == 0 && e.padded_channels == e.channels &&
+  bool fits = (e.scale || !e.shortcut) && e.channels % 16 == 0 && e.padded_channels == e.channels &&
               e.pixels * e.channels >= kStep;
   for (int t = 0; t < e.target_count; ++t)
     fits = fits && e.targets[t].pixel_stride == e.channels && e.targets[t].table->in_vectors() &&
            e.targets[t].table == e.targets[0].table && !e.targets[t].has_sign;
   if (!fits) return generic_epilogues().values(e);
   if (!e.scale)
-    values_epilogue_of<true, false, false>(e);
+    e.sums ? values_epilogue_of<true, false, false>(e) : values_epilogue_of<false, false, false>(e);
   else if (e.sums)
     e.shortcut ? values_epilogue_of<true, true, true>(e) : values_epilogue_of<true, true, false>(e);
   else
