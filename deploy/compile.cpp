@@ -1,10 +1,11 @@
 #include "deploy/compile.h"
 
-#include "deploy/lower.h"
+#include "deploy/batch_network.h"
+#include "deploy/image_network.h"
 
 namespace apotnet {
 
-std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t width, int64_t channels) {
+LoweredNetwork lower(Model& model, int64_t height, int64_t width, int64_t channels) {
   const bool was_training = model.training();
   model.set_training(false);
   const NoGrad no_grad;
@@ -18,6 +19,12 @@ std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t wi
   }
   model.set_training(was_training);
   return lower(calls, image, logits);
+}
+
+std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t width, int64_t channels, Device device) {
+  LoweredNetwork lowered = lower(model, height, width, channels);
+  if (device == Device{}) return std::make_unique<ImageNetwork>(std::move(lowered.plan), std::move(lowered.steps));
+  return std::make_unique<BatchNetwork>(std::move(lowered.plan), lowered.steps, device);
 }
 
 }  // namespace apotnet

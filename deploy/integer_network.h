@@ -1,61 +1,42 @@
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/kernels/cpu/codes/codes_conv.h"
-#include "deploy/thresholds.h"
+#include "core/tensor/tensor.h"
 
 namespace apotnet {
 
-/// The memory of one image on its way through the network: float planes and frames of codes.
-struct NetworkMemory {
-  std::vector<Tensor> planes;                   ///< f32 [1, H, W, C] or [1, C]
-  std::vector<std::shared_ptr<Buffer>> frames;  ///< CodeFrame
-};
-
-/// One step of an integer network: writes some rows of its outputs. Rows of a step do not depend on each other.
-class NetworkStep {
- public:
-  virtual ~NetworkStep() = default;
-  virtual int64_t rows() const { return 1; }
-  /// Rows of one call; the last call may have fewer.
-  virtual int64_t rows_per_call() const { return 1; }
-  virtual void run(NetworkMemory& memory, int64_t first_row, int64_t rows) const = 0;
-  /// One line: what it computes, with which kernel.
-  virtual std::string description() const = 0;
+/// What an integer network keeps of an image on its way: float planes and codes.
+struct NetworkPlan {
+  Shape input;                ///< [1, H, W, C]
+  std::vector<Shape> planes;  ///< f32; the first holds the input image
+  std::vector<CodeFrame> frames;
+  size_t output = 0;  ///< the plane with the logits
 };
 
 /// A trained network as integers: codes in, convolution to exact sums, thresholds, codes out; identity shortcuts and
-/// the two ends are float. Its logits are those of evaluation, bit for bit. Made by lower() (deploy/lower.h).
+/// the two ends are float. Its logits are those of evaluation on the same device, bit for bit. Made by compile()
+/// (deploy/compile.h).
 class IntegerNetwork {
  public:
-  struct Plan {
-    Shape input;                ///< [1, H, W, C]
-    std::vector<Shape> planes;  ///< the first holds the input image
-    std::vector<CodeFrame> frames;
-    std::vector<std::unique_ptr<NetworkStep>> steps;
-    size_t output = 0;  ///< the plane with the logits
-  };
-  explicit IntegerNetwork(Plan plan) : plan_(std::move(plan)) {}
+  explicit IntegerNetwork(NetworkPlan plan) : plan_(std::move(plan)) {}
+  virtual ~IntegerNetwork() = default;
+  IntegerNetwork(const IntegerNetwork&) = delete;
+  IntegerNetwork& operator=(const IntegerNetwork&) = delete;
 
-  /// images [N, H, W, C] f32, normalised -> logits [N, classes]. Several images go one per thread, a single one is cut
-  /// by rows; the bits are the same. Safe from several threads.
-  Tensor run(const Tensor& images) const;
-  int64_t classes() const { return plan_.planes[plan_.output].elements(); }
+  /// images [N, H, W, C] f32, normalised -> logits [N, classes]. Safe from several threads.
+  virtual Tensor run(const Tensor& images) const = 0;
   /// One line per step.
-  std::vector<std::string> description() const;
+  virtual std::vector<std::string> description() const = 0;
+  int64_t classes() const { return plan_.planes[plan_.output].elements(); }
 
- private:
-  void run_image(const float* image, NetworkMemory& memory, float* logits) const;
-  std::unique_ptr<NetworkMemory> take_memory() const;
+ protected:
+  /// Error(internal) for images of another size.
+  void require_fitting(const Tensor& images) const;
 
-  Plan plan_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<NetworkMemory>> unused_;  // kept from former calls
+  const NetworkPlan plan_;
 };
 
 }  // namespace apotnet

@@ -57,25 +57,32 @@ std::vector<SumRange> sum_ranges(const Quantized& x, const Quantized& w) {
 }
 
 // The call of a float kernel, ready for other tensors.
-std::function<void(const Tensor&, Tensor&)> replay(const TracedCall& traced) {
-  if (traced.name == "conv2d")
-    return [w = traced.get<Tensor>(1), geometry = traced.get<Conv2dGeometry>(2)](const Tensor& x, Tensor& y) {
-      call("conv2d", &ConvKernels::conv2d, x, w, geometry, y);
+KernelStepSettings replay(const TracedCall& traced, size_t input, size_t output) {
+  using Constants = std::vector<Tensor>;
+  KernelStepSettings step{traced.name, input, output, {}, {}};
+  if (traced.name == "conv2d") {
+    step.constants = {traced.get<Tensor>(1)};
+    step.call = [geometry = traced.get<Conv2dGeometry>(2)](const Tensor& x, const Constants& w, Tensor& y) {
+      call("conv2d", &ConvKernels::conv2d, x, w[0], geometry, y);
     };
-  if (traced.name == "average_pool")
-    return [geometry = traced.get<PoolGeometry>(1)](const Tensor& x, Tensor& y) {
+  } else if (traced.name == "average_pool") {
+    step.call = [geometry = traced.get<PoolGeometry>(1)](const Tensor& x, const Constants&, Tensor& y) {
       call("average_pool", &PoolKernels::average_pool, x, geometry, y);
     };
-  if (traced.name == "max_pool")
-    return [geometry = traced.get<PoolGeometry>(1)](const Tensor& x, Tensor& y) {
-      Tensor position(y.shape(), DType::s32);
+  } else if (traced.name == "max_pool") {
+    step.call = [geometry = traced.get<PoolGeometry>(1)](const Tensor& x, const Constants&, Tensor& y) {
+      Tensor position(y.shape(), DType::s32, y.device());
       call("max_pool", &PoolKernels::max_pool, x, geometry, y, position);
     };
-  if (traced.name == "relu6")
-    return [](const Tensor& x, Tensor& y) { call("relu6", &ElementwiseKernels::relu6, x, y); };
-  return [w = traced.get<Tensor>(1), b = traced.get<Tensor>(2)](const Tensor& x, Tensor& y) {
-    call("linear", &LinearKernels::linear, x.reshaped({1, w.size(1)}), w, b, y);
-  };
+  } else if (traced.name == "relu6") {
+    step.call = [](const Tensor& x, const Constants&, Tensor& y) { call("relu6", &ElementwiseKernels::relu6, x, y); };
+  } else {
+    step.constants = {traced.get<Tensor>(1), traced.get<Tensor>(2)};
+    step.call = [](const Tensor& x, const Constants& w, Tensor& y) {
+      call("linear", &LinearKernels::linear, x.reshaped({x.size(0), w[0].size(1)}), w[0], w[1], y);
+    };
+  }
+  return step;
 }
 
 bool is_float_kernel(const std::string& name) {
@@ -87,7 +94,7 @@ class Lowering {
   Lowering(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits)
       : graph_(trace, input), input_(input), logits_(logits) {}
 
-  std::unique_ptr<IntegerNetwork> run() {
+  LoweredNetwork run() {
     plan_.input = input_.shape();
     plane_of(input_.raw(), input_.shape());
     // A step stands where its last kernel stood, so that a shortcut is there when it is added.
@@ -111,8 +118,7 @@ class Lowering {
     for (auto& [position, step] : steps) ordered.push_back(std::move(step));
     plan_.output = plane_of(logits_.raw(), logits_.shape());
     share_memory(ordered, plan_);
-    for (StepSettings& step : ordered) plan_.steps.push_back(make_step(std::move(step)));
-    return std::make_unique<IntegerNetwork>(std::move(plan_));
+    return {std::move(plan_), std::move(ordered)};
   }
 
  private:
@@ -164,9 +170,10 @@ class Lowering {
     require_narrow(x);
     require_narrow(w);
     const CodesConvShape shape = shape_of(call);
-    std::shared_ptr<const CodesConv> conv = make_codes_conv(x, w, call.get<Conv2dGeometry>(2));
+    const auto& geometry = call.get<Conv2dGeometry>(2);
+    const ConvolutionOfCodes convolution{make_codes_conv(x, w, geometry), w.codes, geometry};
     ValuesStepSettings settings{.layer = text("convolution ", ++convolutions_),
-                                .conv = conv,
+                                .convolution = convolution,
                                 .input = frame_of(x.codes.raw(), CodeFrame(shape)),
                                 .shape = {1, shape.output_h(), shape.output_w(), shape.outputs},
                                 .step = x.step.data<float>()[0] * w.step.data<float>()[0]};
@@ -175,7 +182,7 @@ class Lowering {
         !settings.shortcut && !settings.output && settings.targets.size() == 1 && !settings.targets[0].has_sign;
     if (!only_codes) return settings;
     return CodesStepSettings{.layer = settings.layer,
-                             .conv = conv,
+                             .convolution = convolution,
                              .input = settings.input,
                              .thresholds = thresholds_of(sum_ranges(x, w), chain, settings),
                              .target = settings.targets[0]};
@@ -203,14 +210,15 @@ class Lowering {
       call("quantize_activation", &QuantizeKernels::quantize_activation, value, graph_.alpha_of(quantizer), codes);
       return codes.codes;
     };
-    return find_thresholds(ranges, settings.step, levels, evaluate, lines, settings.conv->shape().padded_outputs());
+    return find_thresholds(ranges, settings.step, levels, evaluate, lines,
+                           settings.convolution->cpu->shape().padded_outputs());
   }
 
   StepSettings values_of_plane(size_t call, const Chain& chain) {
     const Tensor& plane = output_tensor(call);
     require(plane.shape().rank() == 4, "a plane to normalise of shape ", plane.shape());
     ValuesStepSettings settings{.layer = graph_.call(call).name,
-                                .conv = nullptr,
+                                .convolution = {},
                                 .input = plane_of(plane.raw(), plane.shape()),
                                 .shape = plane.shape()};
     finish(settings, chain);
@@ -220,7 +228,8 @@ class Lowering {
   StepSettings kernel_step(size_t index) {
     const TracedCall& traced = graph_.call(index);
     const Tensor &x = traced.get<Tensor>(0), &y = output_tensor(index);
-    return KernelStepSettings{traced.name, plane_of(x.raw(), x.shape()), plane_of(y.raw(), y.shape()), replay(traced)};
+    const size_t input = plane_of(x.raw(), x.shape());
+    return replay(traced, input, plane_of(y.raw(), y.shape()));
   }
 
   const Tensor& output_tensor(size_t index) const {
@@ -234,13 +243,13 @@ class Lowering {
   const Tensor input_, logits_;
   std::map<Value, size_t> planes_, frames_;
   std::map<const LevelSet*, std::shared_ptr<const CodeTable>> tables_;
-  IntegerNetwork::Plan plan_;
+  NetworkPlan plan_;
   int convolutions_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<IntegerNetwork> lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits) {
+LoweredNetwork lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits) {
   return Lowering(trace, input, logits).run();
 }
 

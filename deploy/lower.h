@@ -3,11 +3,17 @@
 #include <memory>
 
 #include "core/kernels/trace.h"
-#include "deploy/integer_network.h"
+#include "deploy/steps.h"
 
 namespace apotnet {
 
-/// Compiles a trace of one evaluation of one image into an integer network.
+/// A network's steps in their order, and what they read and write.
+struct LoweredNetwork {
+  NetworkPlan plan;
+  std::vector<StepSettings> steps;
+};
+
+/// Turns a trace of one evaluation of one image on the CPU into the steps of an integer network.
 ///
 /// What does not depend on `input` [1, H, W, C] is a constant of the network and its value stands in the trace: weight
 /// codes need no rule of their own. A convolution of codes takes up the batch norm, addition and ReLU that follow it
@@ -15,6 +21,6 @@ namespace apotnet {
 /// new model of known layers needs no change here.
 /// Error(unavailable), naming the kernel or layer, for what an integer network cannot hold: codes wider than 8 bits,
 /// grouped convolutions of codes, a kernel without a rule.
-std::unique_ptr<IntegerNetwork> lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits);
+LoweredNetwork lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits);
 
 }  // namespace apotnet

@@ -37,7 +37,7 @@ class Slots {
 
 }  // namespace
 
-void share_memory(std::vector<StepSettings>& steps, IntegerNetwork::Plan& plan) {
+void share_memory(std::vector<StepSettings>& steps, NetworkPlan& plan) {
   Slots<Shape> planes(plan.planes);
   Slots<CodeFrame> frames(plan.frames);
   for (size_t i = 0; i < steps.size(); ++i)

@@ -1,9 +1,8 @@
-#include "deploy/steps.h"
-
 #include <algorithm>
 
 #include "core/base/error.h"
 #include "core/tensor/buffer.h"
+#include "deploy/image_network.h"
 
 namespace apotnet {
 namespace {
@@ -30,28 +29,24 @@ int64_t rows_for(const CodesConv& conv) {
   return steps * conv.row_step();
 }
 
-std::string describe(const std::string& layer, const CodesConv* conv, const std::string& rest) {
-  if (!conv) return text(layer, ": ", rest);
-  const CodesConvShape& s = conv->shape();
-  return text(layer, ": ", s.kernel_h, "x", s.kernel_w, " ", s.channels, " -> ", s.outputs, " by ", conv->name(), ", ",
-              rest);
+std::string describe_convolution(const std::string& layer, const ConvolutionOfCodes& convolution, bool names_kernel) {
+  const CodesConvShape& s = convolution.cpu->shape();
+  return text(layer, ": ", s.kernel_h, "x", s.kernel_w, " ", s.channels, " -> ", s.outputs,
+              names_kernel ? text(" by ", convolution.cpu->name()) : "", ", ");
 }
 
 class CodesStep : public NetworkStep {
  public:
-  explicit CodesStep(CodesStepSettings settings) : s_(std::move(settings)) {}
-  int64_t rows() const override { return s_.conv->shape().output_h(); }
-  int64_t rows_per_call() const override { return rows_for(*s_.conv); }
-  std::string description() const override {
-    return describe(s_.layer, s_.conv.get(), s_.thresholds.factor.empty() ? "thresholds one by one" : "thresholds");
-  }
+  explicit CodesStep(CodesStepSettings settings) : s_(std::move(settings)), conv_(*s_.convolution.cpu) {}
+  int64_t rows() const override { return conv_.shape().output_h(); }
+  int64_t rows_per_call() const override { return rows_for(conv_); }
 
   void run(NetworkMemory& memory, int64_t first_row, int64_t rows) const override {
-    const Scratch scratch = scratch_of(*s_.conv, rows);
+    const Scratch scratch = scratch_of(conv_, rows);
     const Thresholds& t = s_.thresholds;
-    const int64_t width = s_.conv->shape().output_w();
-    s_.conv->sums(reinterpret_cast<const uint8_t*>(memory.frames[s_.input]->data()), first_row, rows, scratch.sums,
-                  scratch.kernel);
+    const int64_t width = conv_.shape().output_w();
+    conv_.sums(reinterpret_cast<const uint8_t*>(memory.frames[s_.input]->data()), first_row, rows, scratch.sums,
+               scratch.kernel);
     CodesEpilogue epilogue{.sums = scratch.sums,
                            .pixels = width,
                            .channels = t.channels,
@@ -73,19 +68,16 @@ class CodesStep : public NetworkStep {
   }
 
  private:
-  CodesStepSettings s_;
+  const CodesStepSettings s_;
+  const CodesConv& conv_;
 };
 
 class ValuesStep : public NetworkStep {
  public:
-  explicit ValuesStep(ValuesStepSettings settings) : s_(std::move(settings)) {}
+  explicit ValuesStep(ValuesStepSettings settings)
+      : s_(std::move(settings)), conv_(s_.convolution ? s_.convolution->cpu.get() : nullptr) {}
   int64_t rows() const override { return s_.shape[1]; }
-  int64_t rows_per_call() const override { return s_.conv ? rows_for(*s_.conv) : s_.shape[1]; }
-  std::string description() const override {
-    return describe(s_.layer, s_.conv.get(),
-                    text("float values", s_.shortcut ? " + shortcut" : "", s_.relu ? ", ReLU" : "", ", ",
-                         s_.targets.size(), s_.targets.size() == 1 ? " quantizer" : " quantizers"));
-  }
+  int64_t rows_per_call() const override { return conv_ ? rows_for(*conv_) : s_.shape[1]; }
 
   void run(NetworkMemory& memory, int64_t first_row, int64_t rows) const override {
     const int64_t width = s_.shape[2], channels = s_.shape[3];
@@ -97,7 +89,7 @@ class ValuesStep : public NetworkStep {
                             .step = s_.step,
                             .pixels = width,
                             .channels = channels,
-                            .padded_channels = s_.conv ? s_.conv->shape().padded_outputs() : channels,
+                            .padded_channels = conv_ ? conv_->shape().padded_outputs() : channels,
                             .scale = s_.scale.empty() ? nullptr : s_.scale.data(),
                             .shift = s_.shift.data(),
                             .shortcut = nullptr,
@@ -105,14 +97,14 @@ class ValuesStep : public NetworkStep {
                             .values = nullptr,
                             .targets = {},
                             .target_count = static_cast<int>(s_.targets.size())};
-    if (s_.conv) {
-      const Scratch scratch = scratch_of(*s_.conv, rows);
-      s_.conv->sums(reinterpret_cast<const uint8_t*>(memory.frames[s_.input]->data()), first_row, rows, scratch.sums,
-                    scratch.kernel);
+    if (conv_) {
+      const Scratch scratch = scratch_of(*conv_, rows);
+      conv_->sums(reinterpret_cast<const uint8_t*>(memory.frames[s_.input]->data()), first_row, rows, scratch.sums,
+                  scratch.kernel);
       epilogue.sums = scratch.sums;
     }
     for (int64_t y = first_row; y < first_row + rows; ++y) {
-      if (!s_.conv) epilogue.y = plane(s_.input, y);
+      if (!conv_) epilogue.y = plane(s_.input, y);
       if (s_.shortcut) epilogue.shortcut = plane(*s_.shortcut, y);
       if (s_.output) epilogue.values = plane(*s_.output, y);
       for (size_t i = 0; i < s_.targets.size(); ++i) {
@@ -122,20 +114,20 @@ class ValuesStep : public NetworkStep {
                                target.layout.channels, target.has_sign};
       }
       epilogues().values(epilogue);
-      if (s_.conv) epilogue.sums += width * epilogue.padded_channels;
+      if (conv_) epilogue.sums += width * epilogue.padded_channels;
     }
   }
 
  private:
-  ValuesStepSettings s_;
+  const ValuesStepSettings s_;
+  const CodesConv* const conv_;  // null: none
 };
 
 class KernelStep : public NetworkStep {
  public:
   explicit KernelStep(KernelStepSettings settings) : s_(std::move(settings)) {}
-  std::string description() const override { return text(s_.name, " in float"); }
   void run(NetworkMemory& memory, int64_t, int64_t) const override {
-    s_.call(memory.planes[s_.input], memory.planes[s_.output]);
+    s_.call(memory.planes[s_.input], s_.constants, memory.planes[s_.output]);
   }
 
  private:
@@ -153,6 +145,18 @@ std::unique_ptr<NetworkStep> make_step(StepSettings settings) {
   return std::make_unique<ValuesStep>(std::move(values));
 }
 
+std::string describe(const StepSettings& settings, bool names_kernel) {
+  if (const auto* codes = std::get_if<CodesStepSettings>(&settings))
+    return describe_convolution(codes->layer, codes->convolution, names_kernel) +
+           (codes->thresholds.factor.empty() ? "thresholds one by one" : "thresholds");
+  if (const auto* kernel = std::get_if<KernelStepSettings>(&settings)) return text(kernel->name, " in float");
+  const auto& values = std::get<ValuesStepSettings>(settings);
+  return text(
+      values.convolution ? describe_convolution(values.layer, *values.convolution, names_kernel) : values.layer + ": ",
+      "float values", values.shortcut ? " + shortcut" : "", values.relu ? ", ReLU" : "", ", ", values.targets.size(),
+      values.targets.size() == 1 ? " quantizer" : " quantizers");
+}
+
 void for_each_slot(StepSettings& settings, const std::function<void(size_t& plane)>& plane,
                    const std::function<void(size_t& frame)>& frame) {
   if (auto* codes = std::get_if<CodesStepSettings>(&settings)) {
@@ -163,7 +167,7 @@ void for_each_slot(StepSettings& settings, const std::function<void(size_t& plan
     plane(kernel->output);
   } else {
     auto& values = std::get<ValuesStepSettings>(settings);
-    (values.conv ? frame : plane)(values.input);
+    (values.convolution ? frame : plane)(values.input);
     if (values.shortcut) plane(*values.shortcut);
     if (values.output) plane(*values.output);
     for (CodesTarget& target : values.targets) frame(target.frame);

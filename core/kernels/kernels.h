@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "core/kernels/batch.h"
+#include "core/kernels/codes.h"
 #include "core/kernels/conv.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/fused.h"
@@ -29,6 +30,7 @@ struct Kernels {
   const LossKernels* loss;
   const UpdateKernels* update;
   const BatchKernels* batch;
+  const CodesKernels* codes;
 
   template <typename Family>
   const Family& family() const {
@@ -42,6 +44,7 @@ struct Kernels {
     if constexpr (std::is_same_v<Family, LossKernels>) return *loss;
     if constexpr (std::is_same_v<Family, UpdateKernels>) return *update;
     if constexpr (std::is_same_v<Family, BatchKernels>) return *batch;
+    if constexpr (std::is_same_v<Family, CodesKernels>) return *codes;
   }
 };
 

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <random>
 
 #include "core/base/parallel.h"
 #include "core/ops/elementwise.h"
@@ -13,69 +12,28 @@
 #include "layers/first_last.h"
 #include "layers/quant_conv2d.h"
 #include "models/registry.h"
+#include "tests/support/lively_model.h"
 
 using namespace apotnet;
+using namespace apotnet::test;
 
 namespace {
-
-// Random weights and batch norms that make use of all levels, some of them upside down.
-void make_lively(Model& model, uint64_t seed) {
-  Philox weights(seed, RandomStream::weights);
-  model.initialize(weights);
-  std::mt19937 random(static_cast<uint32_t>(seed));
-  std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
-  model.for_each_module([&](Module& module) {
-    auto* norm = dynamic_cast<BatchNorm*>(&module);
-    if (!norm) return;
-    for (float& value : norm->bias.mutable_value().data<float>()) value = uniform(random) - 0.8f;
-    for (float& value : norm->weight.mutable_value().data<float>())
-      value = (random() % 4 == 0 ? -1.0f : 1.0f) * uniform(random);
-  });
-  for (const auto& buffer : model.buffers())
-    if (buffer.name.ends_with("running_mean") || buffer.name.ends_with("running_var"))
-      for (float& value : buffer.tensor->data<float>())
-        value = buffer.name.ends_with("mean") ? 0.3f * (uniform(random) - 1) : uniform(random);
-  for (const auto& parameter : model.parameters())
-    if (parameter.name.ends_with("act_alpha")) parameter.variable->mutable_value().fill(1.0 + uniform(random));
-}
-
-std::unique_ptr<Model> random_model(const std::string& name, LevelMethod method, int bits, uint64_t seed) {
-  ModelSettings settings{.name = name, .classes = 10, .quant = {}};
-  settings.quant.method = method;
-  settings.quant.weight_bits = settings.quant.activation_bits = bits;
-  auto model = make_model(settings);
-  make_lively(*model, seed);
-  return model;
-}
-
-Tensor random_images(int64_t count) {
-  Tensor images({count, 32, 32, 3}, DType::f32);
-  Philox random(5, RandomStream::bench);
-  for (float& value : images.data<float>()) value = static_cast<float>(random.normal());
-  return images;
-}
 
 bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && std::equal(a.raw(), a.raw() + a.bytes(), b.raw());
 }
 
-Tensor evaluate(Model& model, const Tensor& images) {
-  const NoGrad no_grad;
-  model.set_training(false);
-  return model.forward(Variable(images)).value();
-}
-
 }  // namespace
 
 TEST_CASE("the integer network gives evaluation's logits, all bits, for every level set of up to 8 bits") {
-  const Tensor images = random_images(5);
+  const Tensor images = normal_images(5);
   uint64_t seed = 1;
   for (const LevelMethod method : {LevelMethod::apot, LevelMethod::uniform, LevelMethod::pot})
     for (const int bits : {2, 3, 4, 5, 8}) {
       if ((method == LevelMethod::apot && bits > 5) || (method == LevelMethod::pot && bits > 3)) continue;
       INFO(name_of(method), " ", bits, " bits");
-      const auto model = random_model("resnet20", method, bits, ++seed);
-      const Tensor wanted = evaluate(*model, images);
+      const auto model = lively_model("resnet20", method, bits, ++seed);
+      const Tensor wanted = evaluated(*model, images);
       const auto network = compile(*model, 32, 32, 3);
       for (const int threads : {1, 2}) {
         set_thread_count(threads);
@@ -91,7 +49,7 @@ TEST_CASE("the integer network gives evaluation's logits, all bits, for every le
 }
 
 TEST_CASE("the integer network of raw weights and of thresholds taught by clipped values gives evaluation's logits") {
-  const Tensor images = random_images(3);
+  const Tensor images = normal_images(3);
   for (const LevelMethod method : {LevelMethod::apot, LevelMethod::uniform, LevelMethod::pot})
     for (const int bits : {2, 3, 4}) {
       if (method == LevelMethod::pot && bits == 4) continue;
@@ -104,20 +62,18 @@ TEST_CASE("the integer network of raw weights and of thresholds taught by clippe
       settings.quant.weight_norm = settings.quant.threshold_gradient.reparameterized = false;
       const auto raw = make_model(settings);
       make_lively(*raw, 9);
-      const Tensor wanted = evaluate(*raw, images);
+      const Tensor wanted = evaluated(*raw, images);
       CHECK(same_bits(compile(*raw, 32, 32, 3)->run(images), wanted));
-      CHECK_FALSE(same_bits(evaluate(*normalised, images), wanted));
+      CHECK_FALSE(same_bits(evaluated(*normalised, images), wanted));
     }
 }
 
 TEST_CASE("the integer network of MobileNet-V2: signed inputs, each channel by itself, ReLU6") {
-  Tensor images({3, 64, 64, 3}, DType::f32);
-  Philox random(6, RandomStream::bench);
-  for (float& value : images.data<float>()) value = static_cast<float>(random.normal());
+  const Tensor images = normal_images(3, 64, 6);
   for (const int bits : {2, 3, 4, 5}) {
     CAPTURE(bits);
-    const auto model = random_model("mobilenet_v2", LevelMethod::apot, bits, 20 + static_cast<uint64_t>(bits));
-    const Tensor wanted = evaluate(*model, images);
+    const auto model = lively_model("mobilenet_v2", LevelMethod::apot, bits, 20 + static_cast<uint64_t>(bits));
+    const Tensor wanted = evaluated(*model, images);
     const auto network = compile(*model, 64, 64, 3);
     for (const int threads : {1, 2}) {
       set_thread_count(threads);
@@ -129,20 +85,20 @@ TEST_CASE("the integer network of MobileNet-V2: signed inputs, each channel by i
 }
 
 TEST_CASE("the integer network of a deeper ResNet, and of one with 100 classes' shortcuts") {
-  const Tensor images = random_images(2);
-  const auto model = random_model("resnet32", LevelMethod::apot, 4, 77);
-  CHECK(same_bits(compile(*model, 32, 32, 3)->run(images), evaluate(*model, images)));
+  const Tensor images = normal_images(2);
+  const auto model = lively_model("resnet32", LevelMethod::apot, 4, 77);
+  CHECK(same_bits(compile(*model, 32, 32, 3)->run(images), evaluated(*model, images)));
 }
 
 TEST_CASE("what an integer network cannot hold is refused by name") {
-  const auto wide = random_model("resnet20", LevelMethod::pot, 5, 3);
+  const auto wide = lively_model("resnet20", LevelMethod::pot, 5, 3);
   CHECK_THROWS_WITH(compile(*wide, 32, 32, 3), doctest::Contains("codes of 8 bits"));
-  const auto plain = random_model("resnet20", LevelMethod::apot, 32, 3);
+  const auto plain = lively_model("resnet20", LevelMethod::apot, 32, 3);
   CHECK_THROWS_WITH(compile(*plain, 32, 32, 3), doctest::Contains("no quantized convolution"));
 }
 
 TEST_CASE("an integer network says what it does, step by step, and refuses images of another size") {
-  const auto model = random_model("resnet20", LevelMethod::apot, 4, 9);
+  const auto model = lively_model("resnet20", LevelMethod::apot, 4, 9);
   const auto network = compile(*model, 32, 32, 3);
   const auto lines = network->description();
   CHECK(lines.size() == 24);  // 20 convolutions of codes, the first one and its values, pooling, linear
@@ -200,7 +156,7 @@ TEST_CASE("the integer network of a model that calls its operations one by one")
   OneByOne model(quant);
   model.name_modules();
   make_lively(model, 11);
-  const Tensor images = random_images(3);
+  const Tensor images = normal_images(3);
   const auto network = compile(model, 32, 32, 3);
-  CHECK(same_bits(network->run(images), evaluate(model, images)));
+  CHECK(same_bits(network->run(images), evaluated(model, images)));
 }

@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/philox.h"
+#include "core/kernels/accelerator.h"
 #include "core/kernels/call.h"
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
@@ -85,25 +86,35 @@ std::function<void()> training_step(const Problem& problem) {
   };
 }
 
-std::function<void()> inference_step(const Problem& problem, const std::string& engine) {
+// Images lie on the device beforehand and logits stay there: what is measured is the network, not the copies.
+std::function<void()> inference_step(const Problem& problem, const std::string& engine, Device device) {
   problem.model->set_training(false);
+  const Tensor images = problem.images.on(device);
+  const auto wait = [device] {
+    if (device != Device{}) cuda_device().synchronize();
+  };
   if (engine == "integer") {
-    const Shape& images = problem.images.shape();
-    const std::shared_ptr<IntegerNetwork> network = compile(*problem.model, images[1], images[2], images[3]);
-    return [&problem, network] { network->run(problem.images); };
+    const std::shared_ptr<IntegerNetwork> network =
+        compile(*problem.model, images.size(1), images.size(2), images.size(3), device);
+    return [images, network, wait] {
+      network->run(images);
+      wait();
+    };
   }
-  return [&problem] {
+  if (device != Device{}) problem.model->move_to(device);
+  return [&problem, images, wait] {
     const NoGrad no_grad;
-    problem.model->forward(Variable(problem.images));
+    problem.model->forward(Variable(images));
+    wait();
   };
 }
 
 void print_rates(const ModelBench& bench, const Problem& problem, int threads, const Rates& rates, const Peaks& peaks,
-                 bool json) {
+                 const GlobalOptions& global) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const int64_t peak_mib = usage.ru_maxrss / 1024;
-  if (json) {
+  if (global.json) {
     nlohmann::ordered_json line{{"name", "apotnet " + bench.name},
                                 {"model", problem.settings.name},
                                 {"weight_bits", problem.settings.quant.weight_bits},
@@ -111,7 +122,7 @@ void print_rates(const ModelBench& bench, const Problem& problem, int threads, c
                                 {"engine", bench.engine},
                                 {"batch", bench.batch},
                                 {"threads", threads},
-                                {"device", "cpu"},
+                                {"device", global.device},
                                 {"images_per_second", rates.median},
                                 {"min", rates.min},
                                 {"max", rates.max},
@@ -121,21 +132,24 @@ void print_rates(const ModelBench& bench, const Problem& problem, int threads, c
     print_json(line);
   } else {
     std::cout << bench.name << " " << problem.settings.name << ", " << problem.settings.quant.weight_bits
-              << " bits, batch " << bench.batch << ", " << threads << " threads: " << fixed(rates.median, 1)
+              << " bits, batch " << bench.batch << ", "
+              << (global.device == "cpu" ? text(threads, " threads") : global.device) << ": " << fixed(rates.median, 1)
               << " images/s (" << fixed(rates.min, 1) << " to " << fixed(rates.max, 1) << " over " << rates.repeats
               << " steps), peak memory " << peak_mib << " MiB\n";
   }
 }
 
 void run(const ModelBench& bench, const CommandContext& context) {
-  const int threads = apply_compute_options(context.options);
+  const bool trains = bench.name == "train";
+  const Compute compute =
+      trains ? Compute{apply_compute_options(context.options), {}} : apply_device_options(context.options);
   const Problem problem = make_problem(bench);
-  const auto step = bench.name == "train" ? training_step(problem) : inference_step(problem, bench.engine);
+  const auto step = trains ? training_step(problem) : inference_step(problem, bench.engine, compute.device);
   const Peaks before = measure_peaks();
   const Rates rates = measure({static_cast<double>(bench.batch), step}, bench.seconds, [&] {
     if (bench.profile) profile_kernels(true);
   });
-  print_rates(bench, problem, threads, rates, mean_of(before, measure_peaks()), context.options.json);
+  print_rates(bench, problem, compute.threads, rates, mean_of(before, measure_peaks()), context.options);
   if (!bench.profile) return;
   for (const KernelTime& time : kernel_times())
     std::cerr << fixed(1000 * time.seconds / static_cast<double>(rates.repeats), 3) << " ms per step  " << time.name

@@ -16,7 +16,8 @@ namespace apotnet {
 void add_compute_options(CLI::App& command, CommandContext& context) {
   command.add_option("--threads", context.options.threads, "Threads to use (default: all of the machine)")
       ->check(CLI::Range(1, 256));
-  command.add_option("--device", context.options.device, "cpu, or cuda where a CUDA device is (train, eval)");
+  command.add_option("--device", context.options.device,
+                     "cpu, or cuda where a CUDA device is (train, eval, bench infer)");
   command
       .add_option("--kernels", context.options.kernels,
                   "fast (default), reference (the plain loops), or checked (both, compared at every call)")

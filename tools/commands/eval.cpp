@@ -65,15 +65,14 @@ void print_evaluation(const EvalOptions& options, const OpenedModel& opened, con
 }
 
 void run_eval(const EvalOptions& options, CommandContext& context) {
-  // The integer engine has kernels of the CPU alone.
-  const Compute compute = options.engine == "integer" ? Compute{apply_compute_options(context.options), {}}
-                                                      : apply_device_options(context.options);
+  const Compute compute = apply_device_options(context.options);
+  const bool integer = options.engine == "integer";
   const OpenedModel opened = open_model(options.checkpoint, options.bits);
-  if (compute.device != Device{}) opened.model->move_to(compute.device);
+  if (!integer && compute.device != Device{}) opened.model->move_to(compute.device);
   const auto dataset = open_test_split(options, opened);
-  const Evaluation found = options.engine == "integer"
-                               ? evaluate_integer(*opened.model, opened.settings.classes, dataset)
-                               : evaluate(*opened.model, opened.settings.classes, dataset);
+  const int64_t classes = opened.settings.classes;
+  const Evaluation found = integer ? evaluate_integer(*opened.model, classes, dataset, compute.device)
+                                   : evaluate(*opened.model, classes, dataset);
   if (!options.logits.empty())
     write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
   print_evaluation(options, opened, found, dataset->name(), compute.threads, context.options);

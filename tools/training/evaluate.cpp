@@ -81,8 +81,9 @@ Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const D
   return result;
 }
 
-Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
-  const auto network = compile(model, dataset->height(), dataset->width(), dataset->channels());
+Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, Device device,
+                            int workers) {
+  const auto network = compile(model, dataset->height(), dataset->width(), dataset->channels(), device);
   return evaluate_with([&](const Tensor& images) { return network->run(images); }, classes, dataset, workers);
 }
 

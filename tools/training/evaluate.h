@@ -23,9 +23,10 @@ struct Evaluation {
 /// Error(configuration) when data and model differ in their number of classes.
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
 
-/// The same by the integer engine (deploy/compile.h): the same logits, bit for bit.
+/// The same by the integer engine (deploy/compile.h) on `device`: the same logits, bit for bit. The model lies on the
+/// CPU.
 Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset,
-                            int workers = 1);
+                            Device device = {}, int workers = 1);
 
 /// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first
 /// counts.

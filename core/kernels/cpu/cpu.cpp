@@ -13,8 +13,9 @@ const Kernels& cpu_kernels() {
   static const ReferenceLoss loss;
   static const CpuUpdate update;
   static const ReferenceBatch batch;
+  static const ReferenceCodes codes;
   static const Kernels kernels{"cpu", &conv,   &norm, &quantize, &fused, &elementwise,
-                               &pool, &linear, &loss, &update,   &batch};
+                               &pool, &linear, &loss, &update,   &batch, &codes};
   return kernels;
 }
 

@@ -13,8 +13,9 @@ const Kernels& reference_kernels() {
   static const ReferenceLoss loss;
   static const ReferenceUpdate update;
   static const ReferenceBatch batch;
+  static const ReferenceCodes codes;
   static const Kernels kernels{"reference", &conv,   &norm, &quantize, &fused, &elementwise,
-                               &pool,       &linear, &loss, &update,   &batch};
+                               &pool,       &linear, &loss, &update,   &batch, &codes};
   return kernels;
 }
 

@@ -115,6 +115,16 @@ class ReferenceUpdate : public UpdateKernels {
   void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override;
 };
 
+/// float32 alone.
+class ReferenceCodes : public CodesKernels {
+ public:
+  void convolve_to_codes(const CodesConvolution& convolution, const ChannelThresholds& thresholds,
+                         Tensor& codes) const override;
+  void convolve_to_values(const CodesConvolution& convolution, const ValueTerms& terms,
+                          ValuesOutput& out) const override;
+  void plane_to_values(const Tensor& y, const ValueTerms& terms, ValuesOutput& out) const override;
+};
+
 class ReferenceBatch : public BatchKernels {
  public:
   void gather_batch(const ResidentImages& data, const Tensor& placements, Tensor& out, Tensor& labels) const override;

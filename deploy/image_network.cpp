@@ -1,4 +1,4 @@
-#include "deploy/integer_network.h"
+#include "deploy/image_network.h"
 
 #include <chrono>
 #include <cstring>
@@ -15,7 +15,20 @@ constexpr int64_t kImagesPerCall = 4;
 
 }  // namespace
 
-std::unique_ptr<NetworkMemory> IntegerNetwork::take_memory() const {
+void IntegerNetwork::require_fitting(const Tensor& images) const {
+  const Shape& shape = images.shape();
+  require(shape.rank() == 4 && Shape({1, shape[1], shape[2], shape[3]}) == plan_.input, "integer network: images ",
+          shape, ", made for ", plan_.input);
+}
+
+ImageNetwork::ImageNetwork(NetworkPlan plan, std::vector<StepSettings> steps) : IntegerNetwork(std::move(plan)) {
+  for (StepSettings& step : steps) {
+    lines_.push_back(describe(step, /*names_kernel=*/true));
+    steps_.push_back(make_step(std::move(step)));
+  }
+}
+
+std::unique_ptr<NetworkMemory> ImageNetwork::take_memory() const {
   {
     std::lock_guard lock(mutex_);
     if (!unused_.empty()) {
@@ -33,25 +46,24 @@ std::unique_ptr<NetworkMemory> IntegerNetwork::take_memory() const {
   return memory;
 }
 
-void IntegerNetwork::run_image(const float* image, NetworkMemory& memory, float* logits) const {
+void ImageNetwork::run_image(const float* image, NetworkMemory& memory, float* logits) const {
   std::memcpy(memory.planes[0].raw(), image, memory.planes[0].bytes());
-  for (const auto& step : plan_.steps) {
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const NetworkStep& step = *steps_[i];
     const auto start = std::chrono::steady_clock::now();
-    parallel_ranges(step->rows(), step->rows_per_call(),
-                    [&](int64_t row, int64_t end) { step->run(memory, row, end - row); });
+    parallel_ranges(step.rows(), step.rows_per_call(),
+                    [&](int64_t row, int64_t end) { step.run(memory, row, end - row); });
     if (detail::profiling())
-      detail::add_kernel_time(step->description(),
+      detail::add_kernel_time(lines_[i],
                               std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   const Tensor& output = memory.planes[plan_.output];
   std::memcpy(logits, output.raw(), output.bytes());
 }
 
-Tensor IntegerNetwork::run(const Tensor& images) const {
-  const Shape& shape = images.shape();
-  require(shape.rank() == 4 && Shape({1, shape[1], shape[2], shape[3]}) == plan_.input, "integer network: images ",
-          shape, ", made for ", plan_.input);
-  Tensor logits({shape[0], classes()}, DType::f32);
+Tensor ImageNetwork::run(const Tensor& images) const {
+  require_fitting(images);
+  Tensor logits({images.size(0), classes()}, DType::f32);
   const int64_t image_size = plan_.input.elements();
   const float* from = images.data<float>().data();
   float* to = logits.data<float>().data();
@@ -62,14 +74,8 @@ Tensor IntegerNetwork::run(const Tensor& images) const {
     unused_.push_back(std::move(memory));
   };
   // A call from inside a parallel loop is serial: with several images the loop over rows is.
-  parallel_ranges(shape[0], kImagesPerCall, run_images);
+  parallel_ranges(images.size(0), kImagesPerCall, run_images);
   return logits;
-}
-
-std::vector<std::string> IntegerNetwork::description() const {
-  std::vector<std::string> lines;
-  for (const auto& step : plan_.steps) lines.push_back(step->description());
-  return lines;
 }
 
 }  // namespace apotnet
