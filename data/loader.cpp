@@ -97,45 +97,47 @@ Batch Loader::make(int64_t epoch, int64_t number, const std::vector<int64_t>& or
   const int height = dataset_->height(), width = dataset_->width(), channels = dataset_->channels();
   const int64_t first = number * options_.batch;
   const int64_t count = std::min(options_.batch, dataset_->size() - first);
+  const size_t image_size = static_cast<size_t>(dataset_->image_bytes());
+  const Shape shape{count, height, width, channels};
+  const bool finished = options_.content == BatchContent::images,
+             brings_pixels = options_.content == BatchContent::pixels;
   Batch batch;
   batch.labels = Tensor({count}, DType::s32);
+  if (finished)
+    batch.images = Tensor(shape, DType::f32);
+  else
+    batch.placements = Tensor({count, 4}, DType::s32);
+  if (brings_pixels) batch.pixels = Tensor(shape, DType::u8);
   batch.epoch = epoch, batch.number = number, batch.first = first;
   const auto samples = std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
-  if (options_.placements_only) {
-    batch.placements = Tensor({count, 4}, DType::s32);
-    int32_t* to = batch.placements.data<int32_t>().data();
-    for (size_t i = 0; i < samples.size(); ++i, to += 4) {
-      const Placement place = draw_placement(options_.augmentation, options_.seed, epoch, samples[i]);
-      to[0] = static_cast<int32_t>(samples[i]), to[1] = place.top, to[2] = place.left, to[3] = place.mirror;
-      batch.labels.data<int32_t>()[i] = dataset_->label(samples[i]);
-    }
-    return batch;
-  }
-  batch.images = Tensor({count, height, width, channels}, DType::f32);
-  const std::span<float> images = batch.images.data<float>();
-  const std::span<int32_t> labels = batch.labels.data<int32_t>();
-  const size_t image_size = static_cast<size_t>(dataset_->image_bytes());
-  std::vector<uint8_t> copied;
+  std::vector<uint8_t> room(finished ? image_size : 0);
   for (size_t i = 0; i < samples.size(); ++i) {
-    const int64_t sample = samples[i];
-    std::span<const uint8_t> bytes;
-    if (options_.augmentation.cut == Cut::centre) {
+    const Placement place = draw_placement(options_.augmentation, options_.seed, epoch, samples[i]);
+    batch.labels.data<int32_t>()[i] = dataset_->label(samples[i]);
+    if (finished) {
       if (i + 1 < samples.size()) prefetch(dataset_->view(samples[i + 1]));
-      bytes = dataset_->view(sample);
+      place_and_normalise(pixels_of(samples[i], epoch, room), height, width, options_.augmentation.pad, place,
+                          normalise_, batch.images.data<float>().subspan(i * image_size, image_size));
+      continue;
     }
-    if (bytes.empty()) {
-      copied.resize(image_size);
-      const Philox random(options_.seed, RandomStream::cut, static_cast<uint32_t>(epoch),
-                          static_cast<uint32_t>(sample));
-      dataset_->read_cut(sample, options_.augmentation.cut, random, copied);
-      bytes = copied;
-    }
-    labels[i] = dataset_->label(sample);
-    place_and_normalise(bytes, height, width, options_.augmentation.pad,
-                        draw_placement(options_.augmentation, options_.seed, epoch, sample), normalise_,
-                        images.subspan(i * image_size, image_size));
+    const int32_t row[] = {static_cast<int32_t>(brings_pixels ? static_cast<int64_t>(i) : samples[i]), place.top,
+                           place.left, place.mirror};
+    std::ranges::copy(row, &batch.placements.data<int32_t>()[4 * i]);
+    if (!brings_pixels) continue;
+    const auto pixels = batch.pixels.data<uint8_t>().subspan(i * image_size, image_size);
+    if (const auto bytes = pixels_of(samples[i], epoch, pixels); bytes.data() != pixels.data())
+      std::ranges::copy(bytes, pixels.begin());
   }
   return batch;
+}
+
+// The bytes of an image in place, or in `room` where they are not held in memory.
+std::span<const uint8_t> Loader::pixels_of(int64_t sample, int64_t epoch, std::span<uint8_t> room) const {
+  if (options_.augmentation.cut == Cut::centre)
+    if (const auto bytes = dataset_->view(sample); !bytes.empty()) return bytes;
+  const Philox random(options_.seed, RandomStream::cut, static_cast<uint32_t>(epoch), static_cast<uint32_t>(sample));
+  dataset_->read_cut(sample, options_.augmentation.cut, random, room);
+  return room;
 }
 
 }  // namespace apotnet

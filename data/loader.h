@@ -17,10 +17,18 @@
 
 namespace apotnet {
 
+/// What a batch brings of its images.
+enum class BatchContent {
+  images,      ///< the images as a network takes them
+  placements,  ///< how a device makes them, which holds the data set
+  pixels,      ///< how a device makes them, and the pixels that it makes them of
+};
+
 struct Batch {
   Tensor images;       ///< [N, H, W, C] f32, normalised
+  Tensor pixels;       ///< [N, H, W, C] u8: as read and cut, neither padded nor mirrored
   Tensor labels;       ///< [N] s32
-  Tensor placements;   ///< where images are made elsewhere: s32 [N, 4] of sample, top, left, mirrored
+  Tensor placements;   ///< s32 [N, 4] of sample (of the data set, or of the pixels), top, left, mirrored
   int64_t epoch = 0;   ///< from 0
   int64_t number = 0;  ///< of the batch in its epoch, from 0
   int64_t first = 0;   ///< place of its first image in the epoch's order: number * batch size
@@ -30,10 +38,10 @@ struct LoaderOptions {
   int64_t batch = 128;  ///< images per batch; an epoch's last batch has what is left
   bool shuffle = false;
   Augmentation augmentation{};
-  uint64_t seed = 0;             ///< of shuffle and augmentation
-  int workers = 1;               ///< threads that prepare batches; 0: next() does it itself
-  int prefetch = 4;              ///< batches that may be ready before they are asked for
-  bool placements_only = false;  ///< the images are made on a device: batches tell how
+  uint64_t seed = 0;  ///< of shuffle and augmentation
+  int workers = 1;    ///< threads that prepare batches; 0: next() does it itself
+  int prefetch = 4;   ///< batches that may be ready before they are asked for
+  BatchContent content = BatchContent::images;
 };
 
 /// A point of a training: `batch` batches of epoch `epoch` are done.
@@ -68,6 +76,7 @@ class Loader {
   void work(const std::stop_token& stop);
   Order order_of(int64_t epoch);
   Batch make(int64_t epoch, int64_t number, const std::vector<int64_t>& order) const;
+  std::span<const uint8_t> pixels_of(int64_t sample, int64_t epoch, std::span<uint8_t> room) const;
 
   const std::shared_ptr<const Dataset> dataset_;
   const LoaderOptions options_;

@@ -146,6 +146,10 @@ TEST_CASE("loader: batches of pictures have the same bits for any number of work
       CHECK(number == 3);
     }
   CHECK(wanted[0] != wanted[1]);
+  options.content = BatchContent::pixels;
+  Loader loader(dataset, options, {.epoch = 1});
+  for (const std::vector<float>& values : wanted)
+    CHECK(std::ranges::equal(values, images_from(*loader.next(), *dataset, 0).data<float>()));
 }
 
 TEST_CASE("imagenet: what is missing is named, and random cuts are refused where images have one size") {

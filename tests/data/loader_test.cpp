@@ -136,27 +136,33 @@ TEST_CASE("a loader refuses an empty data set and an empty batch") {
   check_error([] { Loader(random_dataset(5), {}, {0, 2}); }, ErrorCategory::internal, {"batch 2 of 1"});
 }
 
-TEST_CASE("loader: placements tell a device how to make the very batches") {
+TEST_CASE(
+    "loader: placements tell a device how to make the very batches, of the data set or of pixels that come along") {
   const auto dataset = open_dataset("shapes10", "", Split::train, {5, 20, 10});
   LoaderOptions options{.batch = 6, .shuffle = true, .augmentation = {.pad = 3, .flip = true}, .seed = 5, .workers = 0};
   Loader whole(dataset, options);
-  options.placements_only = true;
+  options.content = BatchContent::placements;
   Loader placed(dataset, options);
-  const Normaliser normalise(dataset->info().mean, dataset->info().std);
+  options.content = BatchContent::pixels;
+  Loader carried(dataset, options);
   std::vector<uint8_t> bytes(static_cast<size_t>(dataset->image_bytes()));
-  std::vector<float> made(bytes.size());
   while (const auto batch = whole.next()) {
-    const auto told = placed.next();
+    const auto told = placed.next(), brought = carried.next();
     REQUIRE(told);
+    REQUIRE(brought);
     CHECK_FALSE(told->images.defined());
+    CHECK_FALSE(told->pixels.defined());
     CHECK(same_bits(told->labels, batch->labels));
-    const auto places = told->placements.data<int32_t>();
-    for (size_t n = 0; 4 * n < places.size(); ++n) {
-      const int32_t* place = &places[4 * n];
+    CHECK(same_bits(brought->labels, batch->labels));
+    CHECK(same_bits(images_from(*brought, *dataset, 3), batch->images));
+    for (int32_t n = 0; n < brought->labels.elements(); ++n) {
+      const size_t row = 4 * static_cast<size_t>(n);
+      const auto place = told->placements.data<int32_t>().subspan(row, 4);
+      const auto own = brought->placements.data<int32_t>().subspan(row, 4);
+      CHECK(own[0] == n);
+      CHECK(std::ranges::equal(place.subspan(1), own.subspan(1)));
       dataset->read(place[0], bytes);
-      place_and_normalise_plain(bytes, dataset->height(), dataset->width(), 3, {place[1], place[2], place[3] != 0},
-                                normalise, made);
-      CHECK(std::ranges::equal(made, batch->images.data<float>().subspan(n * made.size(), made.size())));
+      CHECK(std::ranges::equal(bytes, brought->pixels.part(n, 1).data<uint8_t>()));
     }
   }
   CHECK_FALSE(placed.next());

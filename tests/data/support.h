@@ -13,7 +13,7 @@
 
 #include "core/base/error.h"
 #include "core/base/philox.h"
-#include "data/dataset.h"
+#include "data/loader.h"
 #include "tests/support/files.h"
 
 namespace apotnet::test {
@@ -47,6 +47,20 @@ void check_error(F&& f, ErrorCategory category, const std::vector<std::string>& 
     CAPTURE(part);
     CHECK(message.find(part) != std::string::npos);
   }
+}
+
+/// What a device makes of a batch of pixels.
+inline Tensor images_from(const Batch& batch, const Dataset& dataset, int pad) {
+  Tensor images(batch.pixels.shape(), DType::f32);
+  const Normaliser normalise(dataset.info().mean, dataset.info().std);
+  const auto size = static_cast<size_t>(dataset.image_bytes());
+  for (size_t n = 0; n * 4 < batch.placements.data<int32_t>().size(); ++n) {
+    const auto place = batch.placements.data<int32_t>().subspan(4 * n, 4);
+    place_and_normalise_plain(batch.pixels.data<uint8_t>().subspan(static_cast<size_t>(place[0]) * size, size),
+                              dataset.height(), dataset.width(), pad, {place[1], place[2], place[3] != 0}, normalise,
+                              images.data<float>().subspan(n * size, size));
+  }
+  return images;
 }
 
 /// `count` images of random bytes with labels 0 to 9.

@@ -1,28 +1,51 @@
 // The program with --device cuda, on the emulated device.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <regex>
 #include <string>
+#include <vector>
 
+#include "tests/data/picture_files.h"
 #include "tests/support/run_program.h"
 
+using namespace apotnet;
 using namespace apotnet::test;
 
 namespace {
 
 // Three batches of eight and one of two: the recorded step, and a size that comes once.
 constexpr const char* kRun = R"({
-  "data": {"name": "shapes10", "batch": 8, "augment": ["flip", "pad_crop"], "validation": 10, "train_count": 36, "test_count": 10},
+  "data": {"name": "shapes10", "batch": 8, "augment": ["flip", "pad_crop"], "validation": 6, "train_count": 32, "test_count": 10},
   "stages": [{"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02}],
   "checkpoint": {"every_steps": 2}, "seed": 3})";
+
+// Two steps of three images.
+constexpr const char* kShortRun = R"({
+  "data": {"name": "shapes10", "batch": 3, "augment": [], "validation": 4, "train_count": 10, "test_count": 10},
+  "stages": [{"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02}],
+  "checkpoint": {"every_steps": 1}, "seed": 3})";
+
+// Steps of parts of two and two pictures, the last one of two and one.
+constexpr const char* kPictureRun = R"({
+  "data": {"name": "imagenet", "batch": 4, "accumulate": 2, "augment": ["random_crop", "flip"], "validation": 0,
+           "test_limit": 4, "image_size": 32, "resized_side": 36},
+  "quant": {"variant": "imagenet"},
+  "stages": [{"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02}],
+  "checkpoint": {"every_steps": 2}, "seed": 5})";
 
 // The program's path and its command line up to the device; `before` are variables of the environment.
 std::string program(const std::string& before = "") { return before + " nice " APOTNET_BINARY " "; }
 
-double train_loss(const std::string& folder) {
-  const std::string metrics = read_text(folder + "/metrics.jsonl"), key = "\"train_loss\":";
-  const size_t found = metrics.find(key);
+double number_after(const std::string& key, const std::string& text) {
+  const size_t found = text.find(key);
   REQUIRE(found != std::string::npos);
-  return std::stod(metrics.substr(found + key.size()));
+  return std::stod(text.substr(found + key.size()));
+}
+
+double train_loss(const std::string& folder) {
+  return number_after("\"train_loss\":", read_text(folder + "/metrics.jsonl"));
 }
 
 }  // namespace
@@ -43,11 +66,85 @@ TEST_CASE("cuda: a run on the device gives the same bits twice, and about the lo
   CHECK(train_loss(one) == doctest::Approx(train_loss(cpu)).epsilon(0.03));
   CHECK(train_loss(one) != train_loss(cpu));
 
-  const Finished found = run_program(program() + "eval --device cuda --data shapes10 --limit 10 --json --checkpoint " +
-                                     one + "/checkpoints/best.safetensors");
-  INFO(found.error);
-  CHECK(found.exit_code == 0);
-  CHECK(found.out.find("\"device\":\"cuda\"") != std::string::npos);
+  // Both engines on the device, and the integer one on the CPU.
+  std::vector<double> losses;
+  for (const std::string how :
+       {"--device cuda --engine float", "--device cuda --engine integer", "--device cpu --engine integer"}) {
+    CAPTURE(how);
+    const Finished found = run_program(program() + "eval " + how + " --data shapes10 --limit 9 --json --checkpoint " +
+                                       one + "/checkpoints/best.safetensors");
+    INFO(found.error);
+    REQUIRE(found.exit_code == 0);
+    CHECK(found.out.find(how.substr(9, 3) == "cpu" ? "\"device\":\"cpu\"" : "\"device\":\"cuda\"") !=
+          std::string::npos);
+    losses.push_back(number_after("\"loss\":", found.out));
+  }
+  CHECK(losses[1] == losses[0]);
+  CHECK(losses[2] == doctest::Approx(losses[0]).epsilon(0.03));
+
+  const Finished bench =
+      run_program(program() + "bench infer --device cuda --batch 2 --seconds 0 --json --checkpoint " + one +
+                  "/checkpoints/best.safetensors");
+  INFO(bench.error);
+  CHECK(bench.exit_code == 0);
+  CHECK(bench.out.find("\"device\":\"cuda\"") != std::string::npos);
+}
+
+TEST_CASE("cuda: pictures in parts, cut at random, and a run resumed inside an epoch has the same bits") {
+  const TemporaryFolder folder;
+  write_picture_folders(folder.path(), 3, 5);
+  write_text(folder / "run.json", kPictureRun);
+  const auto train = [&](const std::string& name, const std::string& device, const std::string& more = "") {
+    const Finished run = run_program(program() + "train " + folder / "run.json --quiet --threads 1 --device " + device +
+                                     " --data imagenet:" + folder.path().string() + " --out " + folder / name + more);
+    INFO(run.error);
+    REQUIRE(run.exit_code == 0);
+    return folder / name;
+  };
+  const std::string whole = train("whole", "cuda"), cpu = train("cpu", "cpu"), last = "/checkpoints/last.safetensors";
+  CHECK(train_loss(whole) == doctest::Approx(train_loss(cpu)).epsilon(0.03));
+  // Of the four steps of its epoch the run has done two at the last checkpoint but one.
+  const std::string wanted = read_text(whole + last);
+  std::filesystem::rename(whole + "/checkpoints/last.prev.safetensors", whole + last);
+  CHECK(read_text(whole + last) != wanted);
+  train("whole", "cuda", " --resume");
+  CHECK(read_text(whole + last) == wanted);
+}
+
+TEST_CASE("cuda: a resumed run takes the engines of the run folder, and says so where they are gone") {
+  const TemporaryFolder folder;
+  write_text(folder / "run.json", kShortRun);
+  const std::string run = folder / "run", engines = run + "/engines.json", last = run + "/checkpoints/last.safetensors",
+                    command = program() + "train " + folder / "run.json" + " --quiet --threads 1 --device cuda ";
+  const Finished whole = run_program(command + "--out " + run);
+  INFO(whole.error);
+  REQUIRE(whole.exit_code == 0);
+  const std::string chosen = read_text(engines), end = read_text(last);
+  CHECK(chosen.find(R"(: "twin:1")") != std::string::npos);
+
+  // The checkpoint before the last one, from which the last step is made again.
+  std::filesystem::rename(run + "/checkpoints/last.prev.safetensors", run + "/checkpoints/before.safetensors");
+  const auto resume_with = [&](const std::string& content) {
+    write_text(engines, content);
+    const Finished resumed = run_program(command + "--resume " + run + "/checkpoints/before.safetensors");
+    INFO(resumed.error);
+    REQUIRE(resumed.exit_code == 0);
+    CHECK(read_text(last) == end);
+    return resumed.error;
+  };
+  const auto named = [&](const std::string& engine) {
+    return std::regex_replace(chosen, std::regex("twin:1"), engine);
+  };
+  CHECK(resume_with(named("twin:2")) == "");
+  CHECK(read_text(engines) == named("twin:2"));
+
+  const std::string warning = resume_with(named("gone-1.0:7:"));
+  CHECK(std::ranges::count(warning, '\n') == 1);
+  CHECK(warning.find("gone-1.0:7:") != std::string::npos);
+  CHECK(read_text(engines).find(R"(: "twin:1")") != std::string::npos);
+
+  CHECK(resume_with("[1, 2").find("engines.json: not an object of engines") != std::string::npos);
+  CHECK(read_text(engines).find(R"(: "twin:1")") != std::string::npos);
 }
 
 TEST_CASE("cuda: a command that computes on the CPU alone says so") {

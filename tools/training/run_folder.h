@@ -14,7 +14,7 @@ std::filesystem::path new_run_folder(const std::string& wanted, const std::strin
 std::filesystem::path former_run_folder(const std::string& wanted, const std::string& config_path);
 
 /// The folder of one run, this process's alone as long as the object lives: config.json, environment.json, metrics,
-/// status.json and checkpoints/.
+/// status.json, checkpoints/ and, with a device, engines.json.
 class RunFolder {
  public:
   /// Makes what is missing and removes the half-written files of a process that was killed. Error(cannot_write), or

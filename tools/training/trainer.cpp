@@ -64,10 +64,6 @@ Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
     path = find_resumed(config);
   else
     path = new_run_folder(options_.out, options_.config_path);
-  if (options_.device != Device{} && (run_.data.accumulate > 1 || loader_options(run_).augmentation.cut != Cut::centre))
-    fail(ErrorCategory::configuration,
-         "--device cuda: keeps the images on the device, so it takes no random_crop or "
-         "random_resized_crop (data.augment) and no data.accumulate; train on the CPU, or set them otherwise");
   if (options_.device != Device{})
     resident_ = make_resident(*data_.train, loader_options(run_).augmentation.pad, options_.device);
   if (!resumed_ && !options_.init.empty())
@@ -133,6 +129,7 @@ void Trainer::prepare_folder() {
     metrics_->start();
   }
   write_environment(folder_->file("environment.json"), start);
+  if (options_.device != Device{}) engines_.emplace(folder_->file("engines.json"), cuda_device(), resumed_.has_value());
 }
 
 TrainResult Trainer::run() {
@@ -212,7 +209,7 @@ void Trainer::train_stage(Stage& stage) {
     if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module); conv && !conv->exact())
       progress_.line(conv->name() + ": codes wider than 8 bits, convolved in float32 instead of integers");
   });
-  if (resident_.images.defined())
+  if (options_.device != Device{})
     device_steps_ = std::make_unique<DeviceSteps>(cuda_device(), *stage.model, stage.optimizer, resident_,
                                                   stage.config.label_smoothing);
   while (stage.position.epoch < stage.config.epochs && !interrupted()) {
@@ -229,7 +226,7 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   epoch_images_ = 0;
   alpha_gradients_.clear();
   LoaderOptions options = loader_options(run_);
-  options.placements_only = resident_.images.defined();
+  if (device_steps_) options.content = resident_.images.defined() ? BatchContent::placements : BatchContent::pixels;
   const int64_t steps = (data_.train->size() - 1) / run_.data.batch + 1;
   if (position.batch > steps)
     fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
@@ -268,7 +265,7 @@ void Trainer::train_step(Stage& stage, Loader& loader, int64_t steps) {
   images_ += count;
   epoch_images_ += count;
   if (device_steps_) {
-    begin_device_step(stage, *loader.next(), rate_factor);
+    begin_device_step(stage, loader, count, rate_factor);
     return;
   }
   for (int64_t left = count; left > 0;) {
@@ -304,23 +301,25 @@ void Trainer::add_gradients(Stage& stage, const Batch& part, int64_t count) {
 }
 
 // The same on a device: the step is begun, and what the one before it left is added.
-void Trainer::begin_device_step(Stage& stage, const Batch& batch, double rate_factor) {
-  const std::optional<StepResult> former = device_steps_->step(batch, rate_factor);
-  add_device_result(stage, former);
+void Trainer::begin_device_step(Stage& stage, Loader& loader, int64_t count, double rate_factor) {
+  std::vector<Batch> parts;
+  for (int64_t left = count; left > 0; left -= parts.back().labels.elements()) parts.push_back(*loader.next());
+  add_device_result(stage, device_steps_->step(parts, rate_factor));
   TrainingPosition& position = stage.position;
   ++position.step;
   ++position.batch;
-  position.samples_seen += batch.labels.elements();
+  position.samples_seen += count;
 }
 
 void Trainer::add_device_result(Stage& stage, const std::optional<StepResult>& result) {
   if (!result) return;
   TrainingPosition& position = stage.position;
-  if (result->trouble || !std::isfinite(result->loss))
-    fail_diverged(*stage.model, text(epoch_label(stage), ", step ", position.step), result->loss);
+  if (result->trouble || !std::isfinite(result->loss_sum))
+    fail_diverged(*stage.model, text(epoch_label(stage), ", step ", position.step),
+                  result->loss_sum / static_cast<double>(result->count));
   position.epoch_images += result->count;
   position.epoch_correct += result->correct;
-  position.epoch_loss += result->loss * static_cast<double>(result->count);
+  position.epoch_loss += result->loss_sum;
 }
 
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
@@ -390,8 +389,17 @@ void Trainer::save_inside_epoch(Stage& stage) {
 }
 
 void Trainer::save(const Stage& stage, const std::string& name, bool keep_former) {
+  store_engines();  // first: no checkpoint without the engines that led to it
   save_checkpoint(folder_->checkpoint(name), keep_former ? folder_->checkpoint(name + ".prev") : "", *stage.model,
                   stage.optimizer, stage.position, run_.seed, config_json_, data_.train->class_names());
+}
+
+void Trainer::store_engines() {
+  if (!engines_) return;
+  const std::string remark = engines_->update();
+  if (remark.empty()) return;
+  std::cerr << "apotnet: warning: " << remark << std::endl;
+  progress_.log("warning: " + remark);
 }
 
 // Progress on stderr and in status.json, each when it is time to.

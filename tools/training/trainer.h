@@ -10,6 +10,7 @@
 #include "data/loader.h"
 #include "tools/config/config.h"
 #include "tools/training/device_steps.h"
+#include "tools/training/engine_file.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/metrics.h"
 #include "tools/training/progress.h"
@@ -67,13 +68,14 @@ class Trainer {
   EpochMetrics train_epoch(Stage& stage);
   void train_step(Stage& stage, Loader& loader, int64_t steps);
   void add_gradients(Stage& stage, const Batch& part, int64_t count);
-  void begin_device_step(Stage& stage, const Batch& batch, double rate_factor);
+  void begin_device_step(Stage& stage, Loader& loader, int64_t count, double rate_factor);
   void add_device_result(Stage& stage, const std::optional<StepResult>& result);
   void finish_epoch(Stage& stage, EpochMetrics metrics);
   Evaluation finish_stage(const Stage& stage);
   std::string kept_checkpoint(const Stage& stage, const std::string& name) const;
   void save_inside_epoch(Stage& stage);
   void save(const Stage& stage, const std::string& name, bool keep_former);
+  void store_engines();
   void report(const Stage& stage, int64_t steps);
   void write_status();
   double seconds_left(const TrainingPosition& position) const;
@@ -87,8 +89,9 @@ class Trainer {
   std::set<std::string> remarks_;  // about the data, told so far
   std::optional<SavedTraining> resumed_;
   std::unique_ptr<RunFolder> folder_;
-  ResidentImages resident_;                    // on the device that trains, if one does
+  ResidentImages resident_;                    // on the device that trains, if one does: all or only the tables
   std::unique_ptr<DeviceSteps> device_steps_;  // of the present stage
+  std::optional<EngineFile> engines_;          // with a device
   std::optional<MetricsFiles> metrics_;
   AlphaGradients alpha_gradients_;  // of the present epoch
   std::optional<StatusFile> status_file_;

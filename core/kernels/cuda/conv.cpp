@@ -1,7 +1,5 @@
-#include <map>
-#include <string>
-
 #include "core/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/plans.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -9,14 +7,6 @@ namespace {
 // Codes of magnitude up to 2048 pass tf32 unrounded, and sums of their products below this are exact in float32. (cuDNN
 // has no kernel that reads bf16 and writes f32, and bf16 would round the sums.)
 constexpr int64_t kExactSums = int64_t{1} << 24;
-
-const ConvolutionPlan& plan_for(const ConvolutionDescription& description) {
-  static auto* plans = new std::map<std::string, ConvolutionPlan>;  // the library outlives static objects
-  const std::string key = description.text();
-  auto plan = plans->find(key);
-  if (plan == plans->end()) plan = plans->emplace(key, ConvolutionPlan(description)).first;
-  return plan->second;
-}
 
 void run(ConvolutionOperation operation, Arithmetic arithmetic, const Conv2dGeometry& geometry, const Shape& x,
          const Shape& w, const Tensor& first, const Tensor& second, Tensor& out) {
@@ -57,7 +47,8 @@ bool sums_of_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry&
 }  // namespace
 
 void CudaConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
-  run(ConvolutionOperation::forward, Context::get().gradient_arithmetic(), geometry, x.shape(), w.shape(), x, w, y);
+  // The first layer alone: its values decide about codes, so they are not rounded to tf32.
+  run(ConvolutionOperation::forward, Arithmetic::f32, geometry, x.shape(), w.shape(), x, w, y);
 }
 
 void CudaConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
