@@ -20,6 +20,7 @@ namespace {
 
 constexpr size_t kSharedLimit = size_t{48} << 10;
 constexpr uint32_t kWarp = 32;
+constexpr size_t kGathered = 32;  // bytes that a lane brings to warp_gather() at most
 
 std::mt19937_64& random_source() {
   // The tests are run with several.
@@ -54,6 +55,7 @@ struct Warp {
   uint32_t arrived = 0;
   Location location;
   std::array<uint64_t, kWarp> offered{}, results{};
+  std::array<std::byte, kWarp * kGathered> brought{}, gathered{};
 };
 
 struct SharedArray {
@@ -72,6 +74,7 @@ struct Block {
   std::vector<SharedArray> shared;
   size_t shared_bytes = 0;
   std::byte* own_shared = nullptr;  // thread sanitizer: memory that no other block of the launch has
+  size_t first_fiber = 0;           // thread sanitizer: that of thread 0, another one for each block in turn
   size_t waiting_at_barrier = 0, ended = 0;
   std::vector<size_t> ready;
   Thread* now = nullptr;
@@ -130,9 +133,10 @@ void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vecto
   for (const size_t i : order) {
     Thread& thread = b.threads[i];
     if (!thread.fiber) {
-      // A fiber whose thread has ended takes the next one; to the thread sanitizer they would then be one thread.
+      // A fiber whose thread has ended takes the next one; to the thread sanitizer they would then be one thread. For
+      // it threads share a fiber with one of another block at most, and not always with that of their own number.
       if (kThreadSanitizer) {
-        thread.fiber = fiber_number(i);
+        thread.fiber = fiber_number((b.first_fiber + i) % b.threads.size());
       } else {
         thread.fiber = free_fibers.back();
         free_fibers.pop_back();
@@ -195,7 +199,7 @@ void run_grid(dim3 grid, dim3 size, const std::function<void()>& kernel) {
   shuffle(order);
   static char start_of_grid, end_of_grid;
   // Two blocks in the same shared memory would look like a race: nothing orders them.
-  std::vector<std::byte> shared(kThreadSanitizer ? order.size() * kSharedLimit : 0, std::byte{0xFF});
+  const auto shared = std::make_unique_for_overwrite<std::byte[]>(kThreadSanitizer ? order.size() * kSharedLimit : 0);
   release(&start_of_grid);
   const std::function<void()> ordered = [&] {
     acquire(&start_of_grid);
@@ -204,7 +208,8 @@ void run_grid(dim3 grid, dim3 size, const std::function<void()>& kernel) {
   };
   try {
     for (const uint32_t n : order) {
-      own.own_shared = kThreadSanitizer ? shared.data() + size_t{n} * kSharedLimit : nullptr;
+      own.own_shared = kThreadSanitizer ? shared.get() + size_t{n} * kSharedLimit : nullptr;
+      own.first_fiber += 7;
       reset(own, grid, size, {n % grid.x, n / grid.x % grid.y, n / (grid.x * grid.y)});
       run_block(own, kThreadSanitizer ? ordered : kernel);
     }
@@ -230,28 +235,25 @@ void block_barrier(const Location& location) {
 
 int lane() { return static_cast<int>(block->now_number % kWarp); }
 
-uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool orders_memory, const Location& location) {
-  const Unseen unseen;
+namespace {
+
+// The running thread arrives with the lanes of `mask`: the last of them calls `complete`, the others wait for that.
+template <typename Complete>
+void meet(Warp& warp, uint32_t mask, bool orders_memory, const Location& location, Complete&& complete) {
   Block& b = *block;
   Thread& thread = *b.now;
   const size_t number = b.now_number, first = number / kWarp * kWarp;
   const auto own = static_cast<uint32_t>(number % kWarp);
-  Warp& warp = b.warps[number / kWarp];
-  if ((mask >> own & 1) == 0) fail_thread("a shuffle by a lane outside its own mask", location);
-  if (source_lane < 0 || source_lane >= static_cast<int>(kWarp) || (mask >> source_lane & 1) == 0)
-    fail_thread("a shuffle from a lane outside the mask", location);
   if ((warp.arrived & mask) != 0 && warp.location.line() != location.line())
     fail_thread("lanes of one warp meet in different shuffles", location);
   warp.arrived |= uint32_t{1} << own;
-  warp.offered[own] = bits;
   warp.location = location;
   if (orders_memory) release(&warp);
   if ((warp.arrived & mask) == mask) {
     warp.arrived &= ~mask;
+    complete();
     for (uint32_t i = 0; i < kWarp; ++i)
-      if (mask >> i & 1) {
-        warp.results[i] = warp.offered[i];
-        if (i == own) continue;
+      if ((mask >> i & 1) && i != own) {
         b.threads[first + i].wait = Wait::nothing;
         b.ready.push_back(first + i);
       }
@@ -262,7 +264,32 @@ uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool order
     Fiber::pause();
   }
   if (orders_memory) acquire(&warp);
+}
+
+}  // namespace
+
+uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool orders_memory, const Location& location) {
+  const Unseen unseen;
+  const auto own = static_cast<uint32_t>(lane());
+  Warp& warp = block->warps[block->now_number / kWarp];
+  if ((mask >> own & 1) == 0) fail_thread("a shuffle by a lane outside its own mask", location);
+  if (source_lane < 0 || source_lane >= static_cast<int>(kWarp) || (mask >> source_lane & 1) == 0)
+    fail_thread("a shuffle from a lane outside the mask", location);
+  warp.offered[own] = bits;
+  meet(warp, mask, orders_memory, location, [&] {
+    for (uint32_t i = 0; i < kWarp; ++i)
+      if (mask >> i & 1) warp.results[i] = warp.offered[i];
+  });
   return warp.results[static_cast<size_t>(source_lane)];
+}
+
+const std::byte* warp_gather(const void* own, size_t bytes, const Location& location) {
+  const Unseen unseen;
+  if (bytes > kGathered) fail_thread("a lane brings more than 32 bytes", location);
+  Warp& warp = block->warps[block->now_number / kWarp];
+  std::memcpy(warp.brought.data() + static_cast<size_t>(lane()) * bytes, own, bytes);
+  meet(warp, 0xFFFFFFFFu, false, location, [&] { warp.gathered = warp.brought; });
+  return warp.gathered.data();
 }
 
 void* shared_bytes(const void* place, size_t bytes, const Location& location) {
@@ -274,10 +301,8 @@ void* shared_bytes(const void* place, size_t bytes, const Location& location) {
   b.shared_bytes = begin + bytes;
   if (b.shared_bytes > kSharedLimit) fail_thread("more than 48 KiB of shared memory", location);
   SharedArray array{place, bytes, nullptr, b.own_shared ? b.own_shared + begin : nullptr};
-  if (!array.lent) {
-    array.data = std::make_unique_for_overwrite<std::byte[]>(bytes);
-    std::memset(array.data.get(), 0xFF, bytes);
-  }
+  if (!array.lent) array.data = std::make_unique_for_overwrite<std::byte[]>(bytes);
+  std::memset(array.memory(), 0xFF, bytes);
   b.shared.push_back(std::move(array));
   return b.shared.back().memory();
 }

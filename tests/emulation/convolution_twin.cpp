@@ -128,12 +128,16 @@ std::vector<double> weight_gradient(const ConvolutionDescription& d, const std::
 
 struct ConvolutionPlan::Implementation {
   ConvolutionDescription description;
-  std::string engine = "twin";
+  std::string engine;
 };
 
-ConvolutionPlan::ConvolutionPlan(const ConvolutionDescription& description, const PlanLimits&)
-    : implementation_(std::make_unique<Implementation>(Implementation{description})) {
+// Two engines, "twin:1" and "twin:2", that compute the same.
+ConvolutionPlan::ConvolutionPlan(const ConvolutionDescription& description, const PlanLimits& limits)
+    : implementation_(std::make_unique<Implementation>(
+          Implementation{description, limits.engine.empty() ? "twin:1" : limits.engine})) {
   check_description(description);
+  if (engine() != "twin:1" && engine() != "twin:2")
+    fail(ErrorCategory::unavailable, "the twin of cuDNN does not have engine ", engine(), " for ", description.text());
 }
 ConvolutionPlan::~ConvolutionPlan() = default;
 ConvolutionPlan::ConvolutionPlan(ConvolutionPlan&&) noexcept = default;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "tests/emulation/block.h"
+#include "tests/emulation/fiber.h"
 #include "tests/emulation/runtime.h"
 
 #define threadIdx (::emulation::position.thread)
@@ -61,11 +62,23 @@ T max(T a, T b) {
 }
 using std::isfinite;
 using std::isinf;
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+/// What was written before a fence is seen behind a later one. Atomic operations order nothing, as on a device.
+inline void __threadfence() {
+  static char all_fences;
+  emulation::acquire(&all_fences);
+  emulation::release(&all_fences);
+}
 /// Integers alone: sums of floats in an order of chance are not wanted.
 template <typename Integer>
 requires std::is_integral_v<Integer> Integer atomicAdd(Integer* place, Integer value) {
-  return std::atomic_ref<Integer>(*place).fetch_add(value);
+  return std::atomic_ref<Integer>(*place).fetch_add(value, std::memory_order_relaxed);
+}
+/// Counts to `last` and then begins at 0 again.
+inline unsigned atomicInc(unsigned* place, unsigned last) {
+  const std::atomic_ref<unsigned> number(*place);
+  const unsigned former = number.load(std::memory_order_relaxed);  // fibers do not come in between
+  number.store(former >= last ? 0 : former + 1, std::memory_order_relaxed);
+  return former;
 }
 // NOLINTEND
 

@@ -1,6 +1,5 @@
 // Mistakes that a device would punish or, worse, would not: each must be caught. Run with the name of one; ends with 3
-// when the emulation itself reports it, or by a sanitizer. Compiled with the address and undefined-behaviour
-// sanitizers.
+// when the emulation itself reports it, or by a sanitizer: of address and undefined behaviour, or that of threads.
 #include <cstdio>
 #include <functional>
 #include <map>
@@ -82,6 +81,29 @@ void missing_barrier(bool mistake) {
   const Floats y(kThreads);
   start(stream, 1, kThreads, mistake ? reverse_in_block<true> : reverse_in_block<false>, y.get());
   require_all(y.read(stream), [](size_t i) { return static_cast<float>(kThreads - 1 - i); });
+}
+
+// Sums in the last block what each block has written.
+template <bool kMistake>
+__global__ void sum_blocks(float* parts, unsigned* ticket, float* y) {
+  if (threadIdx.x != 0) return;
+  parts[blockIdx.x] = 1;
+  if (!kMistake) __threadfence();
+  if (atomicInc(ticket, gridDim.x - 1) != gridDim.x - 1) return;
+  __threadfence();
+  float sum = 0;
+  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];
+  y[0] = sum;
+}
+
+// The blocks of the emulation run one after another, so the sum is right all the same.
+void missing_fence(bool mistake) {
+  const Stream stream;
+  const Floats parts(4), ticket(1), y(1);
+  check(cudaMemsetAsync(ticket.get(), 0, sizeof(unsigned), stream.get()), "filling");
+  start(stream, 4, 32, mistake ? sum_blocks<true> : sum_blocks<false>, parts.get(),
+        reinterpret_cast<unsigned*>(ticket.get()), y.get());
+  require_all(y.read(stream), [](size_t) { return 4.0f; });
 }
 
 void divergent_barrier(bool mistake) {
@@ -171,13 +193,18 @@ void wrong_shuffle_mask(bool mistake) {
   stream.synchronize();
 }
 
-const std::map<std::string, void (*)(bool)> kMistakes{
-    {"missing_barrier", missing_barrier},       {"divergent_barrier", divergent_barrier},
-    {"missing_event", missing_event},           {"out_of_bounds", out_of_bounds},
-    {"misaligned_vector", misaligned_vector},   {"host_read", host_read},
-    {"uninitialised_read", uninitialised_read}, {"wrong_leading_dimension", wrong_leading_dimension},
-    {"illegal_launch", illegal_launch},         {"forbidden_in_capture", forbidden_in_capture},
-    {"wrong_shuffle_mask", wrong_shuffle_mask}};
+const std::map<std::string, void (*)(bool)> kMistakes{{"missing_barrier", missing_barrier},
+                                                      {"divergent_barrier", divergent_barrier},
+                                                      {"missing_event", missing_event},
+                                                      {"missing_fence", missing_fence},
+                                                      {"out_of_bounds", out_of_bounds},
+                                                      {"misaligned_vector", misaligned_vector},
+                                                      {"host_read", host_read},
+                                                      {"uninitialised_read", uninitialised_read},
+                                                      {"wrong_leading_dimension", wrong_leading_dimension},
+                                                      {"illegal_launch", illegal_launch},
+                                                      {"forbidden_in_capture", forbidden_in_capture},
+                                                      {"wrong_shuffle_mask", wrong_shuffle_mask}};
 
 }  // namespace
 }  // namespace apotnet::cuda

@@ -2,6 +2,7 @@
 #include "tests/emulation/runtime.h"
 
 #include <cuda_runtime_api.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "tests/emulation/block.h"
@@ -58,6 +60,8 @@ struct Runtime {
   std::map<cudaEvent_t, std::shared_ptr<CUevent_st>> events;
   size_t allocations = 0;
   int device_count = 1;
+  bool idle = false;
+  std::set<const std::byte*> reserved;  // of the device memory: address space alone
   std::string fault;
   cudaError_t last_error = cudaSuccess;
 };
@@ -82,6 +86,7 @@ bool within(const std::map<const std::byte*, size_t>& blocks, const void* pointe
 
 void open_device_memory(bool open) {
   for (const auto& [place, bytes] : runtime().device) {
+    if (runtime().reserved.contains(place)) continue;
     if (open)
       ASAN_UNPOISON_MEMORY_REGION(place, bytes);
     else
@@ -145,6 +150,7 @@ cudaError_t enqueue(cudaStream_t stream, Item item) {
   // The default stream orders itself with others in ways that this project does not rely on.
   const auto known = [&](const auto& own) { return own.get() == stream; };
   if (std::ranges::none_of(r.streams, known)) return answer(cudaErrorInvalidResourceHandle);
+  if (r.idle) return cudaSuccess;
   if (stream->captured)
     stream->captured->nodes.push_back(std::move(item));
   else
@@ -207,6 +213,7 @@ const std::byte* end_of_block(const void* pointer) {
 }
 
 void set_device_count(int count) { runtime().device_count = count; }
+void set_idle(bool idle) { runtime().idle = idle; }
 
 }  // namespace emulation
 
@@ -283,10 +290,18 @@ const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(erro
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t error = forbid_in_capture()) return error;
-  // Exactly as large as asked: the address sanitizer sees the first byte beyond.
-  auto* place = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{256}));
-  std::memset(place, 0xFF, bytes);  // NaN to floats, no code to integers
-  ASAN_POISON_MEMORY_REGION(place, bytes);
+  std::byte* place = nullptr;
+  if (runtime().idle) {
+    void* pages = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED) return answer(cudaErrorMemoryAllocation);
+    place = static_cast<std::byte*>(pages);
+    runtime().reserved.insert(place);
+  } else {
+    // Exactly as large as asked: the address sanitizer sees the first byte beyond.
+    place = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{256}));
+    std::memset(place, 0xFF, bytes);  // NaN to floats, no code to integers
+    ASAN_POISON_MEMORY_REGION(place, bytes);
+  }
   runtime().device[place] = bytes;
   ++runtime().allocations;
   *pointer = place;
@@ -299,6 +314,11 @@ cudaError_t cudaFree(void* pointer) {
   auto* place = static_cast<std::byte*>(pointer);
   const auto block = runtime().device.find(place);
   if (block == runtime().device.end()) return answer(cudaErrorInvalidValue);
+  if (runtime().reserved.erase(place) > 0) {
+    munmap(place, block->second);
+    runtime().device.erase(block);
+    return error;
+  }
   ASAN_UNPOISON_MEMORY_REGION(place, block->second);
   runtime().device.erase(block);
   ::operator delete (place, std::align_val_t{256});

@@ -31,6 +31,10 @@ size_t allocation_count();
 /// The end of the device block that `pointer` lies in; nullptr outside device memory.
 const std::byte* end_of_block(const void* pointer);
 
+/// While idle the device accepts work and forgets it, and memory is address space that nobody may touch: for counting
+/// what a step of any size would do.
+void set_idle(bool idle);
+
 /// How many devices cudaGetDeviceCount finds, 1 at first; with none it answers as a machine without a driver does.
 void set_device_count(int count);
 
