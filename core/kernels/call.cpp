@@ -43,9 +43,12 @@ namespace {
 thread_local KernelTrace* recording_trace = nullptr;
 }  // namespace
 
-KernelTrace::KernelTrace() : former_(recording_trace) { recording_trace = this; }
+KernelTrace::KernelTrace(Mode mode) : mode_(mode), former_(recording_trace) { recording_trace = this; }
 KernelTrace::~KernelTrace() { recording_trace = former_; }
 KernelTrace* KernelTrace::current() { return recording_trace; }
+KernelTrace* KernelTrace::waiting() {
+  return recording_trace && recording_trace->mode_ == Mode::records ? recording_trace : nullptr;
+}
 
 namespace detail {
 

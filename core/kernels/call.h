@@ -64,6 +64,7 @@ inline bool on_device(const Quantized& q) { return on_device(q.codes); }
 inline bool on_device(const BatchNormTerms& norm) { return on_device(norm.mean); }
 inline bool on_device(const std::vector<SgdItem>& items) { return !items.empty() && on_device(items[0].parameter); }
 inline bool on_device(const ResidentImages& data) { return on_device(data.images); }
+inline bool on_device(const CodesConvolution& convolution) { return on_device(convolution.x); }
 template <typename Other>
 bool on_device(const Other&) {
   return false;
@@ -89,6 +90,26 @@ inline std::vector<SgdItem> twin(const std::vector<SgdItem>& items) {
     for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) *tensor = twin(*tensor);
   return twins;
 }
+inline CodesConvolution twin(const CodesConvolution& convolution) {
+  return {on_host(convolution.x), on_host(convolution.w), convolution.geometry};
+}
+inline ChannelThresholds twin(const ChannelThresholds& t) {
+  return {on_host(t.values),
+          on_host(t.rising),
+          on_host(t.levels),
+          on_host(t.factor),
+          on_host(t.offset),
+          on_host(t.table),
+          t.top};
+}
+inline ValueTerms twin(const ValueTerms& terms) {
+  return {terms.step, on_host(terms.scale), on_host(terms.shift), on_host(terms.shortcut), terms.relu};
+}
+inline ValuesOutput twin(ValuesOutput& out) {
+  ValuesOutput copy{twin(out.values), out.codes};
+  for (CodesOutput& codes : copy.codes) codes.table = on_host(codes.table), codes.codes = twin(codes.codes);
+  return copy;
+}
 template <typename Input>
 const Input& twin(const Input& input) {
   return input;
@@ -107,6 +128,10 @@ inline void compare(std::string_view kernel, const std::vector<SgdItem>& fast, c
     compare_outputs(kernel, on_host(fast[i].velocity), plain[i].velocity);
   }
 }
+inline void compare(std::string_view kernel, ValuesOutput& fast, const ValuesOutput& plain) {
+  if (fast.values.defined()) compare(kernel, fast.values, plain.values);
+  for (size_t i = 0; i < fast.codes.size(); ++i) compare(kernel, fast.codes[i].codes, plain.codes[i].codes);
+}
 template <typename Input>
 void compare(std::string_view, const Input&, const Input&) {}
 
@@ -119,12 +144,42 @@ void call_checked(std::string_view name, const Kernels& kernels, void (Family::*
   (compare(name, arguments, std::get<I>(twins)), ...);
 }
 
+inline void watch(const Tensor& tensor, std::vector<Tensor::Watch>& watches) {
+  if (tensor.defined()) watches.emplace_back(tensor);
+}
+inline void watch(const Quantized& q, std::vector<Tensor::Watch>& watches) {
+  watch(q.codes, watches);
+  watch(q.step, watches);
+}
+template <typename Other>
+void watch(const Other&, std::vector<Tensor::Watch>&) {}
+
+// The call as it will be made, instead of making it.
+template <typename Family, typename... Parameters, size_t... I>
+void record_waiting(KernelTrace& trace, std::string_view name, void (Family::*kernel)(Parameters...) const,
+                    std::index_sequence<I...>, const std::decay_t<Parameters>&... arguments) {
+  TracedCall traced{std::string(name), {std::any(arguments)...}};
+  traced.replay = [kernel](const TracedCall& call, const Kernels& kernels) {
+    // Outputs are handles: a copy of one is as good.
+    std::tuple<std::decay_t<Parameters>...> copies{call.get<std::decay_t<Parameters>>(I)...};
+    (kernels.family<Family>().*kernel)(std::get<I>(copies)...);
+  };
+  traced.watches.reserve(2 * sizeof...(Parameters));
+  (watch(std::any_cast<const std::decay_t<Parameters>&>(traced.arguments[I]), traced.watches), ...);
+  trace.record(std::move(traced));
+}
+
 }  // namespace detail
 
 /// The one door from the operations to a back end: runs one line of the contract on the kernels in charge.
 ///   call("relu", &ElementwiseKernels::relu, x, y);
 template <typename Family, typename... Parameters, typename... Arguments>
 void call(std::string_view name, void (Family::*kernel)(Parameters...) const, Arguments&&... arguments) {
+  if (KernelTrace* trace = KernelTrace::waiting()) {
+    detail::record_waiting<Family, Parameters...>(*trace, name, kernel, std::index_sequence_for<Parameters...>{},
+                                                  arguments...);
+    return;
+  }
   const auto start = std::chrono::steady_clock::now();
   const bool on_device = (detail::on_device(arguments) || ...);
   const Kernels& fast = on_device ? cuda_kernels() : detail::fast_kernels();
@@ -136,7 +191,7 @@ void call(std::string_view name, void (Family::*kernel)(Parameters...) const, Ar
   else
     (fast.family<Family>().*kernel)(arguments...);
   if (KernelTrace* trace = KernelTrace::current())
-    trace->record(name, {std::any(std::decay_t<Parameters>(arguments))...});
+    trace->record({std::string(name), {std::any(std::decay_t<Parameters>(arguments))...}});
   if (detail::profiling())
     detail::add_kernel_time(name, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }

@@ -20,12 +20,15 @@ class Buffer {
 
   std::byte* data() { return data_; }
   size_t bytes() const { return bytes_; }
+  /// Handles that only watch (Tensor::Watch).
+  long& watchers() { return watchers_; }
 
  private:
   Buffer(std::byte* data, size_t bytes, size_t capacity) : data_(data), bytes_(bytes), capacity_(capacity) {}
 
   std::byte* data_;
   size_t bytes_, capacity_;
+  long watchers_ = 0;
   std::shared_ptr<BlockOwner> owner_;  // of device memory
 };
 

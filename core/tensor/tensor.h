@@ -65,7 +65,10 @@ class Tensor {
   /// A tensor of its own with the same elements.
   Tensor clone() const;
   /// Whether no other handle shares the elements, so that they may be changed in place unseen.
-  bool unshared() const { return buffer_.use_count() == 1; }
+  bool unshared() const { return buffer_.use_count() - buffer_->watchers() == 1; }
+  /// While one lives, one of the handles is known to keep the memory alone and not the elements, as a record of calls
+  /// does that are still to run: unshared() does not count it. Goes before the handle does.
+  class Watch;
   /// The same elements under another shape of as many.
   Tensor reshaped(const Shape& shape) const;
   /// Entries [first, first + count) of the outermost dimension, in the same memory: changing one changes the other.
@@ -84,6 +87,21 @@ class Tensor {
   int64_t elements_ = 0;
   std::shared_ptr<Buffer> buffer_;
   size_t offset_ = 0;  // of the first element in the buffer, in bytes
+};
+
+class Tensor::Watch {
+ public:
+  explicit Watch(const Tensor& handle) : buffer_(handle.buffer_.get()) { count(1); }
+  Watch(const Watch& other) : buffer_(other.buffer_) { count(1); }
+  Watch& operator=(const Watch&) = delete;
+  ~Watch() { count(-1); }
+
+ private:
+  void count(long by) {
+    if (buffer_) buffer_->watchers() += by;
+  }
+
+  Buffer* buffer_;
 };
 
 }  // namespace apotnet

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/kernels/cuda/kernels.h"
+#include "core/kernels/trace.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -26,6 +27,19 @@ std::string choose_device() {
   return properties.name;
 }
 
+// What the host writes or reads cannot wait until a recorded step runs.
+void require_running(const char* what) {
+  require(!KernelTrace::waiting(), what, " in the middle of a step that is recorded");
+}
+
+// A copy or fill as a call of a trace, if there is one that waits: its replay, and the addresses that it touches.
+bool waits(const char* name, std::vector<std::any> addresses, std::function<void()> replay) {
+  KernelTrace* trace = KernelTrace::waiting();
+  if (!trace) return false;
+  trace->record({name, std::move(addresses), [replay](const TracedCall&, const Kernels&) { replay(); }});
+  return true;
+}
+
 }  // namespace
 
 Context& Context::get() {
@@ -35,10 +49,10 @@ Context& Context::get() {
 
 Context::Context() : device_name_(choose_device()) {
   use_device_memory(this);
-  for (Tensor* word : {&ticket_, &trouble_}) {
-    *word = Tensor({1}, DType::s32, kCuda);
-    check(cudaMemsetAsync(word->raw(), 0, word->bytes(), stream_.get()), "clearing device memory");
-  }
+  tickets_ = Tensor({kTickets}, DType::s32, kCuda);
+  trouble_ = Tensor({1}, DType::s32, kCuda);
+  for (Tensor* words : {&tickets_, &trouble_})
+    check(cudaMemsetAsync(words->raw(), 0, words->bytes(), stream_.get()), "clearing device memory");
 }
 
 DeviceBlock Context::allocate(size_t bytes) {
@@ -49,25 +63,30 @@ DeviceBlock Context::allocate(size_t bytes) {
 }
 
 void Context::copy_in(std::span<const std::byte> from, std::byte* to) {
+  require_running("a copy to the device");
   record({"copy in", 0, from.size()});
   check(cudaMemcpyAsync(to, from.data(), from.size(), cudaMemcpyHostToDevice, stream_.get()), "copying to the device");
 }
 
 void Context::copy_out(const std::byte* from, std::span<std::byte> to) {
   if (to.empty()) return;
+  require_running("a copy to the host");
   record({"copy out", to.size(), 0});
   check(cudaMemcpyAsync(to.data(), from, to.size(), cudaMemcpyDeviceToHost, stream_.get()), "copying to the host");
   stream_.synchronize();
 }
 
 void Context::copy(const std::byte* from, std::byte* to, size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0 || waits("copy", {from, static_cast<const std::byte*>(to)}, [=, this] { copy(from, to, bytes); }))
+    return;
   record({"copy", bytes, bytes});
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_.get()), "copying on the device");
 }
 
 void Context::fill(std::byte* to, uint64_t pattern, size_t width, size_t count) {
-  if (count > 0) launch_fill(to, pattern, width, count);
+  if (count == 0 || waits("fill", {static_cast<const std::byte*>(to)}, [=, this] { fill(to, pattern, width, count); }))
+    return;
+  launch_fill(to, pattern, width, count);
 }
 
 }  // namespace apotnet::cuda

@@ -33,8 +33,11 @@ class Context : public DeviceMemory {
   void copy(const std::byte* from, std::byte* to, size_t bytes) override;
   void fill(std::byte* to, uint64_t pattern, size_t width, size_t count) override;
 
-  /// Counts the blocks of a launch that are done (reduce.h); 0 between launches.
-  unsigned* ticket() { return reinterpret_cast<unsigned*>(ticket_.raw()); }
+  /// Counts the blocks of a launch that are done (last_block()); 0 between launches.
+  unsigned* ticket() { return tickets(); }
+  /// As many for launches of several jobs, whose blocks are counted job by job.
+  unsigned* tickets() { return reinterpret_cast<unsigned*>(tickets_.raw()); }
+  static constexpr int kTickets = 512;
   /// Raised by kernels that meet what the CPU stops at: an unusable alpha, weights without deviation.
   int* trouble() { return reinterpret_cast<int*>(trouble_.raw()); }
   const Tensor& trouble_flag() const { return trouble_; }
@@ -42,6 +45,10 @@ class Context : public DeviceMemory {
   /// How gradients are convolved; codes always go by tf32, which is exact for them. tf32 at first.
   Arithmetic gradient_arithmetic() const { return gradient_arithmetic_; }
   void set_gradient_arithmetic(Arithmetic arithmetic) { gradient_arithmetic_ = arithmetic; }
+
+  /// Whether recorded steps are fused (step/lower.h); their gradients are bf16 then. On at first.
+  bool fuses_steps() const { return fuses_steps_; }
+  void set_fuses_steps(bool on) { fuses_steps_ = on; }
 
   /// Every allocation is filled with NaN patterns before its use, so that a read before the first write shows.
   void set_fill_fresh_memory(bool on) { fill_fresh_memory_ = on; }
@@ -69,8 +76,9 @@ class Context : public DeviceMemory {
   std::string device_name_;
   Stream stream_;
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
-  Tensor ticket_, trouble_;
+  Tensor tickets_, trouble_;
   Arithmetic gradient_arithmetic_ = Arithmetic::tf32;
+  bool fuses_steps_ = true;
   bool fill_fresh_memory_ = false;
   std::vector<Node>* recorded_ = nullptr;
 };

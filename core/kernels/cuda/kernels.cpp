@@ -1,8 +1,12 @@
 #include "core/kernels/cuda/kernels.h"
 
+#include <cstring>
 #include <optional>
 
+#include "core/base/error.h"
 #include "core/kernels/accelerator.h"
+#include "core/kernels/cuda/plans.h"
+#include "core/kernels/cuda/step/lower.h"
 
 namespace apotnet {
 namespace cuda {
@@ -27,24 +31,66 @@ class GraphWork : public RepeatedWork {
   void run(const std::function<void()>& work) override {
     const Stream& stream = Context::get().stream();
     if (graph_.nodes() == 0) {
-      // What is recorded may not take memory from the device: it is when a run has found all it needs in the pool.
       const PoolScope scope(pool_);
+      if (std::exchange(first_, false) && Context::get().fuses_steps()) fuse(work);
+      // What is recorded may not take memory from the device: it is when a run has found all it needs in the pool.
       if (settled_) {
-        graph_ = Graph::capture(stream, work);
+        graph_ = Graph::capture(stream, [&] { program_ ? program_->run() : work(); });
       } else {
         const size_t before = pool_->reserved();
-        work();
-        settled_ = pool_->reserved() == before;
+        program_ ? program_->run() : work();
+        settled_ = program_ || pool_->reserved() == before;  // a program has all of its memory at its first run
       }
+      if (graph_.nodes() == 0) return;
     }
-    if (graph_.nodes() > 0) graph_.launch(stream);
+    graph_.launch(stream);
   }
   size_t nodes() const override { return graph_.nodes(); }
 
  private:
+  // The work in few launches, if it lends itself to that. It is called without anything running.
+  void fuse(const std::function<void()>& work) {
+    std::vector<TracedCall> calls;
+    {
+      KernelTrace trace(KernelTrace::Mode::records);
+      work();
+      calls = trace.take();
+    }
+    program_ = lower_step(calls);
+    calls.clear();
+    // Tensors that the program does not need are gone with the calls.
+    Context::get().stream().synchronize();
+    pool_->trim();
+  }
+
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
+  std::optional<StepProgram> program_;
   Graph graph_;
-  bool settled_ = false;
+  bool first_ = true, settled_ = false;
+};
+
+// Two places in turn: one is filled while the device may still read the other.
+class PinnedInput : public EarlyCopy {
+ public:
+  void start(const Tensor& from, Tensor& to) override {
+    require(from.on_cpu() && !to.on_cpu() && from.shape() == to.shape() && from.dtype() == to.dtype(),
+            "an early copy of ", from.shape(), " to ", to.shape());
+    Place& place = places_[turn_];
+    turn_ = 1 - turn_;
+    place.read.synchronize();
+    if (!place.memory || place.memory->size() < from.bytes()) place.memory.emplace(from.bytes());
+    std::memcpy(place.memory->data(), from.raw(), from.bytes());
+    to.copy_from({place.memory->data(), from.bytes()});
+    place.read.record(Context::get().stream());
+  }
+
+ private:
+  struct Place {
+    std::optional<Pinned<std::byte>> memory;
+    Event read;  // by the device
+  };
+  Place places_[2];
+  size_t turn_ = 0;
 };
 
 class PinnedCopy : public LateCopy {
@@ -83,8 +129,11 @@ class CudaDevice : public Accelerator {
     return raised;
   }
   const Tensor& trouble() override { return Context::get().trouble_flag(); }
+  std::unique_ptr<EarlyCopy> early_copy() override { return std::make_unique<PinnedInput>(); }
   std::unique_ptr<LateCopy> late_copy() override { return std::make_unique<PinnedCopy>(); }
   std::unique_ptr<RepeatedWork> repeat() override { return std::make_unique<GraphWork>(); }
+  std::map<std::string, std::string> engines() const override { return chosen_engines(); }
+  void prefer_engines(const std::map<std::string, std::string>& engines) override { cuda::prefer_engines(engines); }
 };
 
 }  // namespace
@@ -101,8 +150,9 @@ const Kernels& cuda_kernels() {
   static const cuda::CudaLoss loss;
   static const cuda::CudaUpdate update;
   static const cuda::CudaBatch batch;
+  static const cuda::CudaCodes codes;
   static const Kernels kernels{"cuda", &conv,   &norm, &quantize, &fused, &elementwise,
-                               &pool,  &linear, &loss, &update,   &batch};
+                               &pool,  &linear, &loss, &update,   &batch, &codes};
   return kernels;
 }
 

@@ -117,6 +117,15 @@ class CudaBatch : public BatchKernels {
   void gather_batch(const ResidentImages& data, const Tensor& placements, Tensor& out, Tensor& labels) const override;
 };
 
+class CudaCodes : public CodesKernels {
+ public:
+  void convolve_to_codes(const CodesConvolution& convolution, const ChannelThresholds& thresholds,
+                         Tensor& codes) const override;
+  void convolve_to_values(const CodesConvolution& convolution, const ValueTerms& terms,
+                          ValuesOutput& out) const override;
+  void plane_to_values(const Tensor& y, const ValueTerms& terms, ValuesOutput& out) const override;
+};
+
 /// `count` elements of `width` bytes, each the low bytes of `pattern`.
 void launch_fill(std::byte* to, uint64_t pattern, size_t width, size_t count);
 /// Codes as numbers of another type: u8 or s8 to bf16 or f32, which hold them exactly.

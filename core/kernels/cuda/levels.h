@@ -46,8 +46,8 @@ __device__ inline void fill_table(const Levels& levels, uint8_t* table) {
 }
 
 /// The level of z in [0, 1] as a code (F2), by the table for 8-bit codes, else by search; a NaN takes level 0.
-template <typename Code>
-__device__ Code project(float z, const Levels& levels, const uint8_t* table) {
+template <typename Code, typename Set>
+__device__ Code project(float z, const Set& levels, const uint8_t* table) {
   if constexpr (sizeof(Code) == 1)
     return static_cast<Code>(table[half_steps(z, static_cast<int32_t>(levels.k), levels.ties_to_lower)]);
   else
@@ -57,11 +57,26 @@ __device__ Code project(float z, const Levels& levels, const uint8_t* table) {
 /// clamp(x / alpha, 0, 1) as std::clamp has it: a NaN stays one.
 __device__ inline float clamped(float z, float least) { return z < least ? least : z > 1 ? 1.0f : z; }
 
-/// step = alpha / K by one thread of the grid, and the guard: an alpha that is not positive and finite is trouble.
+/// The code of z = x / alpha with its sign (F5).
+template <typename Code, typename Set>
+__device__ Code project_signed(float z, const Set& levels, const uint8_t* table) {
+  const float inside = clamped(z, -1.0f);
+  const Code code = project<Code>(fabsf(inside), levels, table);
+  return inside < 0 ? static_cast<Code>(0 - code) : code;
+}
+
+/// step = alpha / K by one thread, and the guard: an alpha that is not positive and finite is trouble.
+__device__ inline void store_step(float alpha, float k, float* step, int* trouble) {
+  step[0] = alpha / k;
+  if (!(alpha > 0) || isinf(alpha)) *trouble = 1;
+}
 __device__ inline void store_step(const float* alpha, const Levels& levels, float* step, int* trouble) {
-  if (blockIdx.x != 0 || threadIdx.x != 0) return;
-  step[0] = alpha[0] / static_cast<float>(levels.k);
-  if (!(alpha[0] > 0) || isinf(alpha[0])) *trouble = 1;
+  if (blockIdx.x == 0 && threadIdx.x == 0) store_step(alpha[0], static_cast<float>(levels.k), step, trouble);
+}
+
+/// What a gradient counts for in alpha's, z not yet clamped (F6).
+__device__ inline float signed_alpha_factor(float z, float code, float k) {
+  return fabsf(z) > 1 ? (z > 0 ? 1.0f : -1.0f) : code / k - z;
 }
 
 }  // namespace apotnet::cuda

@@ -18,6 +18,11 @@ struct NormArrays {
         beta(norm.beta.defined() ? input<float>(norm.beta) : nullptr),
         epsilon(Wide::of(norm.epsilon)),
         constant_statistics(norm.constant_statistics) {}
+  static NormArrays none() { return NormArrays(); }
+
+ private:
+  NormArrays()
+      : mean(nullptr), variance(nullptr), gamma(nullptr), beta(nullptr), epsilon{}, constant_statistics(true) {}
 };
 
 /// What a pass needs of a channel: scale and shift of batch norm, each rounded once (F10), and the mean.

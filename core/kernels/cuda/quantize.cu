@@ -18,9 +18,8 @@ __global__ void __launch_bounds__(kThreads) quantize_kernel(int64_t packs, const
     const Pack<float, N> xs = load<N>(x, i * N);
     Pack<Code, N> result;
     for (int j = 0; j < N; ++j) {
-      const float z = clamped(xs[j] / a, kSigned ? -1.0f : 0.0f);
-      const Code code = project<Code>(kSigned ? fabsf(z) : z, levels, table);
-      result[j] = kSigned && z < 0 ? static_cast<Code>(0 - code) : code;
+      const float z = xs[j] / a;
+      result[j] = kSigned ? project_signed<Code>(z, levels, table) : project<Code>(clamped(z, 0.0f), levels, table);
     }
     store(codes, i * N, result);
   });
@@ -58,9 +57,8 @@ struct SignedGradient {
     Pack<float, N> result;
     for (int j = 0; j < N; ++j) {
       const float z = ws[j] / a;
-      const bool outside = fabsf(z) > 1;
-      result[j] = clips && outside ? 0.0f : gs[j];
-      sums.a.add_product(gs[j], outside ? (z > 0 ? 1.0f : -1.0f) : static_cast<float>(cs[j]) / k - z);
+      result[j] = clips && fabsf(z) > 1 ? 0.0f : gs[j];
+      sums.a.add_product(gs[j], signed_alpha_factor(z, static_cast<float>(cs[j]), k));
     }
     store(gw, i, result);
   }

@@ -18,9 +18,15 @@ Stream::~Stream() { cudaStreamDestroy(stream_); }
 Event::Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event"); }
 Event::~Event() { cudaEventDestroy(event_); }
 
-Pool::~Pool() {
+Pool::~Pool() { trim(); }
+
+void Pool::trim() {
   for (const auto& [bytes, blocks] : free_)
-    for (std::byte* block : blocks) cudaFree(block);
+    for (std::byte* block : blocks) {
+      cudaFree(block);
+      reserved_ -= bytes;
+    }
+  free_.clear();
 }
 
 DeviceBlock Pool::allocate(size_t bytes) {

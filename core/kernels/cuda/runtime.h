@@ -83,6 +83,8 @@ class Pool : public BlockOwner, public std::enable_shared_from_this<Pool> {
   void release(std::byte* data, size_t bytes) noexcept override;
   /// Bytes taken from the device, used or not.
   size_t reserved() const { return reserved_; }
+  /// Gives back to the device what nobody uses now.
+  void trim();
 
  private:
   std::map<size_t, std::vector<std::byte*>> free_;

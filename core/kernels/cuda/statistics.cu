@@ -1,5 +1,6 @@
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/cuda/norm_terms.h"
+#include "core/kernels/cuda/running_statistics.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -61,17 +62,9 @@ struct FinishSum {
   __device__ void whole(const Wide&) const {}
 };
 
-struct Running {
-  const float *mean, *variance;
-  float *running_mean, *running_variance;
-  Wide kept, added, added_variance;
-};
-
-__global__ void __launch_bounds__(kThreads) update_running_kernel(int64_t channels, Running r) {
-  for_each_index(channels, [&](int64_t c) {
-    r.running_mean[c] = (r.kept * Wide{r.running_mean[c], 0} + r.added * Wide{r.mean[c], 0}).high;
-    r.running_variance[c] = (r.kept * Wide{r.running_variance[c], 0} + r.added_variance * Wide{r.variance[c], 0}).high;
-  });
+__global__ void __launch_bounds__(kThreads)
+    update_running_kernel(int64_t channels, const float* mean, const float* variance, RunningArrays running) {
+  for_each_index(channels, [&](int64_t c) { running.update(c, mean[c], variance[c]); });
 }
 
 }  // namespace
@@ -109,12 +102,9 @@ void launch_channel_sums(const Tensor& gy, Tensor& sums) {
 
 void CudaNorm::update_running_statistics(const Tensor& mean, const Tensor& variance, int64_t count, double momentum,
                                          Tensor& running_mean, Tensor& running_variance) const {
-  const double unbias = static_cast<double>(count) / static_cast<double>(std::max<int64_t>(count - 1, 1));
-  launch(
-      {"running statistics", 4 * mean.bytes(), 2 * mean.bytes()}, update_running_kernel, blocks_for(mean.elements()),
-      mean.elements(),
-      Running{input<float>(mean), input<float>(variance), output<float>(running_mean), output<float>(running_variance),
-              Wide::of(1 - momentum), Wide::of(momentum), Wide::of(momentum * unbias)});
+  launch({"running statistics", 4 * mean.bytes(), 2 * mean.bytes()}, update_running_kernel, blocks_for(mean.elements()),
+         mean.elements(), input<float>(mean), input<float>(variance),
+         RunningArrays(count, momentum, running_mean, running_variance));
 }
 
 }  // namespace apotnet::cuda

@@ -1,5 +1,6 @@
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/cuda/total_sums.h"
+#include "core/kernels/cuda/weight_terms.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -22,19 +23,15 @@ struct FinishMoments {
   float *mean, *std;
   int* trouble;
   __device__ void operator()(const Wide& sum, const Wide& squares) const {
-    const Wide m = sum / count, variance = (squares - m * sum) / (count - Wide{1, 0});
-    mean[0] = m.high;
-    std[0] = variance.high < 0 ? 0.0f : square_root(variance).high;
-    if (!(std[0] > 0) || isinf(std[0])) *trouble = 1;
+    store_moments(sum, squares, count, mean, std, trouble);
   }
 };
 
 struct FinishSlopes {
   Wide count;
-  Wide* slopes;  // mean of g, slope by w_hat
+  WeightSlopes* slopes;
   __device__ void operator()(const Wide& sum_g, const Wide& sum_gw) const {
-    slopes[0] = sum_g / count;
-    slopes[1] = sum_gw / (count - Wide{1, 0});
+    *slopes = WeightSlopes::of(sum_g, sum_gw, count);
   }
 };
 
@@ -49,16 +46,17 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-// gw = (g - slopes[0] - w_hat * slopes[1]) / std; without slopes g / std.
+// Without slopes g / std.
 template <int N>
 __global__ void __launch_bounds__(kThreads)
-    standardise_gradient_kernel(int64_t packs, const float* g, const float* w_hat, const float* std, const Wide* slopes,
-                                float* gw) {
-  const Wide s{std[0], 0}, mean = slopes ? slopes[0] : Wide{}, slope = slopes ? slopes[1] : Wide{};
+    standardise_gradient_kernel(int64_t packs, const float* g, const float* w_hat, const float* std,
+                                const WeightSlopes* slopes, float* gw) {
+  const float s = std[0];
+  const WeightSlopes own = slopes ? *slopes : WeightSlopes{};
   for_each_index(packs, [&](int64_t i) {
     Pack<float, N> values = load<N>(g, i * N);
     const Pack<float, N> ws = load<N>(w_hat, i * N);
-    for (int j = 0; j < N; ++j) values[j] = ((Wide{values[j], 0} - mean - Wide{ws[j], 0} * slope) / s).high;
+    for (int j = 0; j < N; ++j) values[j] = own.gradient(values[j], ws[j], s);
     store(gw, i * N, values);
   });
 }
@@ -80,7 +78,7 @@ void CudaNorm::weight_norm(const Tensor& w, Tensor& w_hat, Tensor& mean, Tensor&
 void CudaNorm::weight_norm_backward(const Tensor& g, const Tensor& w_hat, const Tensor& std, bool constant_statistics,
                                     Tensor& gw) const {
   const int64_t count = g.elements();
-  Scratch<Wide> slopes(2);
+  Scratch<WeightSlopes> slopes(1);
   with_pack(aligned_count(count, {&g, &w_hat, &gw}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
     if (!constant_statistics)

@@ -16,6 +16,14 @@ struct Wide {
     return {nearest, static_cast<float>(value - nearest)};
   }
 
+  /// The Wide nearest to an integer: its pieces of 24 bits and less are floats.
+  __device__ static Wide of_integer(int64_t value) {
+    Wide sum{static_cast<float>(value >> 48) * 0x1p48f, 0};
+    sum.add(static_cast<float>(value >> 24 & 0xFFFFFF) * 0x1p24f);
+    sum.add(static_cast<float>(value & 0xFFFFFF));
+    return sum.value();
+  }
+
   /// As the accumulator of a long sum: high and low are not brought together again, value() does that.
   __device__ void add(float x) {
     const float sum = high + x, part = sum - high;
@@ -81,20 +89,18 @@ __device__ inline Wide block_sum(Wide own) {
   return own;
 }
 
-/// True in every thread of the block that ends last of the grid, and what the others wrote is seen there. All threads
-/// of all blocks must call it once.
-__device__ inline bool last_block(unsigned* ticket) {
+/// True in every thread of the block that ends last of the `blocks` that share a ticket, and what the others wrote is
+/// seen there. All threads of these blocks must call it once.
+__device__ inline bool last_block(unsigned* ticket, unsigned blocks) {
   SHARED_ARRAY(unsigned, place, 1);
-  const unsigned blocks = gridDim.x * gridDim.y;
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) {
-    place[0] = atomicAdd(ticket, 1u);
-    if (place[0] == blocks - 1) *ticket = 0;
-  }
+  if (threadIdx.x == 0) place[0] = atomicInc(ticket, blocks - 1);  // back to 0 with the last
   __syncthreads();
   __threadfence();
   return place[0] == blocks - 1;
 }
+/// The same of the grid.
+__device__ inline bool last_block(unsigned* ticket) { return last_block(ticket, gridDim.x * gridDim.y); }
 
 }  // namespace apotnet::cuda

@@ -1,0 +1,213 @@
+// Convolutions of codes on tensor cores: codes as they are stored, or rounded from values on the way.
+#include "core/kernels/cuda/step/code_tile.h"
+
+namespace apotnet::cuda {
+namespace {
+
+// Where the box of a tile comes from. prepare() is called by all threads before a barrier, for the channels of the next
+// stage; stage() after it fills the box.
+struct StoredCodes {
+  static constexpr bool kPrepares = false;
+  static constexpr int kTerms = 1, kTable = 1;
+  const uint8_t* codes;
+
+  __device__ void begin(uint8_t*) const {}
+  __device__ void prepare(const TilePlan&, int, ChannelNorm*) const {}
+  __device__ void stage(const TilePlan& plan, const Tile& tile, int first_channel, const ChannelNorm*, const uint8_t*,
+                        uint8_t* box) const {
+    const int count = (plan.box_height * plan.box_width) << plan.unit_shift;
+    const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
+      const int pixel = i >> plan.unit_shift, unit = i & (plan.units() - 1);
+      const int box_row = pixel / plan.box_width, box_column = pixel - box_row * plan.box_width;
+      const int row = tile.row + box_row * plan.spread, column = tile.column + box_column * plan.spread;
+      Pack<Word, 4> pack{};
+      if (row >= 0 && row < plan.height && column >= 0 && column < plan.width) {
+        const int64_t place = (int64_t{tile.image} * plan.height + row) * plan.width + column;
+        pack = load<4>(reinterpret_cast<const Word*>(codes + place * plan.channels + first_channel + unit * 16), 0);
+      }
+      store(reinterpret_cast<Word*>(box + pixel * pixel_bytes + unit * 16), 0, pack);
+    }
+  }
+};
+
+// Values to round (F7). Each is made by every tile whose box it lies in, and stored by the one in charge of it.
+struct RoundedValues {
+  static constexpr bool kPrepares = true;
+  static constexpr int kTerms = 2 * 64, kTable = kTableSize;  // of a stage's channels, for both operands
+  ValueArrays value;
+  const float* alpha;
+  uint8_t* codes;
+  float* values;  // null: not stored
+  float* step;
+  int* trouble;
+  Levels levels;
+
+  __device__ void begin(uint8_t* table) const {
+    fill_table(levels, table);
+    store_step(alpha, levels, step, trouble);
+  }
+  __device__ void prepare(const TilePlan& plan, int first_channel, ChannelNorm* terms) const {
+    prepare_norm(value.a, first_channel, 16 << plan.unit_shift, terms);
+    prepare_norm(value.b, first_channel, 16 << plan.unit_shift, terms + kTerms / 2);
+  }
+  __device__ void stage(const TilePlan& plan, const Tile& tile, int first_channel, const ChannelNorm* terms,
+                        const uint8_t* table, uint8_t* box) const {
+    constexpr int N = 8;
+    // A thread keeps to its channels, so it can hold their terms.
+    const int shift = plan.unit_shift + 1, group = static_cast<int>(threadIdx.x) & ((1 << shift) - 1);
+    ChannelNorm norm_a[N] = {}, norm_b[N] = {};
+    for (int j = 0; j < N; ++j) {
+      if (value.a.has_norm()) norm_a[j] = terms[group * N + j];
+      if (value.b.has_norm()) norm_b[j] = terms[kTerms / 2 + group * N + j];
+    }
+    const float a = alpha[0], step_a = value.a.step(), step_b = value.b.step();
+    const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
+    const int width = max((plan.box_width - 1) * plan.spread + 1, tile.end_column - tile.column);
+    const int height = max((plan.box_height - 1) * plan.spread + 1, tile.end_row - tile.row);
+    for (int i = static_cast<int>(threadIdx.x); i < (height * width) << shift; i += kThreads) {
+      const int pixel = i >> shift, y = pixel / width, x = pixel - y * width;
+      const int row = tile.row + y, column = tile.column + x;
+      const int box_row = plan.spread == 1 ? y : y / plan.spread, box_column = plan.spread == 1 ? x : x / plan.spread;
+      const bool in_box = box_row < plan.box_height && box_column < plan.box_width && box_row * plan.spread == y &&
+                          box_column * plan.spread == x;
+      const bool in_charge = row < tile.end_row && column < tile.end_column;
+      const bool inside = row >= 0 && row < plan.height && column >= 0 && column < plan.width;
+      Pack<uint8_t, N> rounded{};
+      if (inside && (in_box || in_charge)) {
+        const int64_t place = (int64_t{tile.image} * plan.height + row) * plan.width + column;
+        const int64_t element = place * plan.channels + first_channel + group * N;
+        const Pack<float, N> found = value.template at<N>(element, norm_a, norm_b, step_a, step_b);
+        for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(found[j] / a, 0), levels, table);
+        if (in_charge) {
+          store(codes, element, rounded);
+          if (values) store(values, element, found);
+        }
+      }
+      if (in_box) store(box + (box_row * plan.box_width + box_column) * pixel_bytes, group * N, rounded);
+    }
+  }
+};
+
+// Room for box and weights, such that two blocks fit a multiprocessor of any device.
+template <int kOutputs>
+inline constexpr int kPoolBytes = kOutputs == 16   ? 16384
+                                  : kOutputs == 32 ? 32768
+                                                   : 46592;
+
+template <int kOutputs, int kRows, typename Input>
+__global__ void __launch_bounds__(kThreads, 2) convolve_kernel(TilePlan plan, Input input, const int8_t* w, SumOutput y,
+                                                               StatisticsArrays statistics, unsigned* ticket) {
+  using Layout = WarpLayout<kOutputs>;
+  using Vector = Pack<Word, 4>;
+  SHARED_ARRAY(Vector, pool, kPoolBytes<kOutputs> / sizeof(Vector));
+  SHARED_ARRAY(int, offsets, TilePlan::kMostUnits);
+  SHARED_ARRAY(ChannelNorm, terms, Input::kTerms);
+  SHARED_ARRAY(uint8_t, table, Input::kTable);
+  const Tile tile = Tile::of(plan);
+  uint8_t* const box = reinterpret_cast<uint8_t*>(pool);
+  uint8_t* const weights = box + plan.box_height * plan.box_width * TilePlan::pixel_bytes(plan.unit_shift);
+
+  int32_t sums[kRows][Layout::kColumns][4] = {};
+  input.begin(table);
+  for (int channel = 0; channel < plan.channels; channel += 16 << plan.unit_shift)
+    for (int tap = 0; tap < plan.taps(); tap += plan.stage_taps) {
+      const int taps = min(plan.stage_taps, plan.taps() - tap);
+      if (channel + tap > 0) __syncthreads();  // the stage before is still multiplied
+      if (tap == 0) input.prepare(plan, channel, terms);
+      stage_weights<kOutputs>(plan, w, channel, tap, taps, weights, offsets);
+      if (Input::kPrepares) __syncthreads();
+      if (tap == 0) input.stage(plan, tile, channel, terms, table, box);
+      __syncthreads();
+      multiply_stage<kOutputs, kRows>(plan, taps << plan.unit_shift, box, weights, offsets, sums);
+    }
+
+  __syncthreads();
+  auto* const totals = reinterpret_cast<int64_t*>(pool);
+  store_tile<kOutputs, kRows>(plan, tile, sums, y, totals);
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * kOutputs; i += kThreads) {
+    const int channel = static_cast<int>(blockIdx.y) * kOutputs + i % kOutputs;
+    if (channel >= plan.outputs) continue;
+    int64_t total = 0;
+    for (int down = 0; down < Layout::kDown; ++down) total += totals[down * 2 * kOutputs + i];
+    statistics.add(i >= kOutputs, channel, total);
+  }
+  if (!last_block(ticket)) return;
+  for (int c = static_cast<int>(threadIdx.x); c < plan.outputs; c += kThreads)
+    statistics.finish(c, y.step_a[0] * y.step_b[0]);
+}
+
+template <int kOutputs, int kRows, typename Input>
+void launch_plan(const Node& node, const TilePlan& plan, const Input& input, const Quantized& w, const SumOutput& y,
+                 const StatisticsArrays& statistics) {
+  const dim3 grid(static_cast<unsigned>(plan.blocks()),
+                  static_cast<unsigned>((plan.outputs + kOutputs - 1) / kOutputs));
+  launch(node, convolve_kernel<kOutputs, kRows, Input>, grid, plan, input, apotnet::cuda::input<int8_t>(w.codes), y,
+         statistics, Context::get().ticket());
+}
+
+// Large tiles read less twice; small ones where that leaves too few blocks for a large device, or wastes fewer pixels.
+template <int kOutputs, typename Input>
+void launch_outputs(const Node& node, const Shape& x, const Input& input, const Quantized& w,
+                    const Conv2dGeometry& geometry, Sums& y, StatisticsOutput& statistics) {
+  using Layout = WarpLayout<kOutputs>;
+  constexpr int kFewBlocks = 256, kSmall = Layout::capacity(1), kLarge = Layout::capacity(2);
+  const auto plan_for = [&](int capacity) {
+    return TilePlan::of(x, w.shape(), y.shape(), geometry, capacity, kOutputs, kPoolBytes<kOutputs>);
+  };
+  const TilePlan large = plan_for(kLarge), small = plan_for(kSmall);
+  const SumOutput sums(y);
+  const StatisticsArrays arrays(statistics, y.shape().elements());
+  if (large.blocks() >= kFewBlocks && large.cost(kLarge) <= small.cost(kSmall))
+    launch_plan<kOutputs, 2>(node, large, input, w, sums, arrays);
+  else
+    launch_plan<kOutputs, 1>(node, small, input, w, sums, arrays);
+}
+
+template <typename Input>
+void launch_convolution(const Node& node, const Shape& x, const Input& input, const Quantized& w,
+                        const Conv2dGeometry& geometry, Sums& y, StatisticsOutput& statistics) {
+  const int64_t channels = x[3], outputs = w.shape()[0];
+  require(channels % 16 == 0 && outputs % 16 == 0 && geometry.groups == 1 && w.shape()[3] == channels,
+          "a convolution of codes on tensor cores got weights ", w.shape(), " for an input ", x);
+  if (outputs <= 16)
+    launch_outputs<16>(node, x, input, w, geometry, y, statistics);
+  else if (outputs <= 32)
+    launch_outputs<32>(node, x, input, w, geometry, y, statistics);
+  else
+    launch_outputs<64>(node, x, input, w, geometry, y, statistics);
+}
+
+// Sums beyond 16 bits and their reading are not counted: nobody knows how many there are.
+Node node_of(std::string_view name, size_t reads, size_t writes, const Quantized& w, const Sums& y,
+             const StatisticsOutput& statistics) {
+  const size_t running = statistics.running_mean.defined() ? 2 * statistics.running_mean.bytes() : 0;
+  const size_t both = statistics.accumulators.bytes() + running;
+  return {name, reads + w.codes.bytes() + both, writes + y.narrow.bytes() + 2 * statistics.mean.bytes() + both};
+}
+
+}  // namespace
+
+void launch_convolve_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Sums& y,
+                           StatisticsOutput& statistics) {
+  y.step_a = x.step;
+  y.step_b = w.step;
+  launch_convolution(node_of("convolve codes", x.codes.bytes(), 0, w, y, statistics), x.shape(),
+                     StoredCodes{input<uint8_t>(x.codes)}, w, geometry, y, statistics);
+}
+
+void launch_quantize_and_convolve(QuantizedValue& x, Tensor& values, const Quantized& w, const Conv2dGeometry& geometry,
+                                  Sums& y, StatisticsOutput& statistics) {
+  require(w.shape()[0] <= kFusedChannels, "a convolution that quantizes its input got ", w.shape()[0], " outputs");
+  y.step_a = x.codes.step;
+  y.step_b = w.step;
+  const size_t writes = x.codes.codes.bytes() + (values.defined() ? values.bytes() : 0);
+  launch_convolution(node_of("quantize and convolve", bytes_read(x.value), writes, w, y, statistics), x.value.shape(),
+                     RoundedValues{ValueArrays(x.value), input<float>(x.alpha), output<uint8_t>(x.codes.codes),
+                                   values.defined() ? output<float>(values) : nullptr, output<float>(x.codes.step),
+                                   Context::get().trouble(), Levels(*x.codes.levels)},
+                     w, geometry, y, statistics);
+}
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,141 @@
+#include "core/kernels/cuda/step/lower.h"
+
+#include <algorithm>
+
+#include "core/kernels/cuda/step/lowering.h"
+
+namespace apotnet::cuda {
+namespace {
+
+using Address = const std::byte*;
+
+void add_addresses(const Tensor& tensor, std::vector<Address>& to) {
+  if (tensor.defined()) to.push_back(tensor.raw());
+}
+void add_addresses(const Quantized& q, std::vector<Address>& to) {
+  add_addresses(q.codes, to);
+  add_addresses(q.step, to);
+}
+void add_addresses(const BatchNormTerms& norm, std::vector<Address>& to) {
+  for (const Tensor* tensor : {&norm.mean, &norm.variance, &norm.gamma, &norm.beta}) add_addresses(*tensor, to);
+}
+void add_addresses(const std::vector<SgdItem>& items, std::vector<Address>& to) {
+  for (const SgdItem& item : items)
+    for (const Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) add_addresses(*tensor, to);
+}
+void add_addresses(Address address, std::vector<Address>& to) { to.push_back(address); }
+
+template <typename T>
+void add_if(const std::any& argument, std::vector<Address>& to) {
+  if (const T* found = std::any_cast<T>(&argument)) add_addresses(*found, to);
+}
+
+// Where the tensors of a call lie.
+std::vector<Address> addresses_of(const TracedCall& call) {
+  std::vector<Address> result;
+  for (const std::any& argument : call.arguments) {
+    add_if<Tensor>(argument, result);
+    add_if<Quantized>(argument, result);
+    add_if<BatchNormTerms>(argument, result);
+    add_if<std::vector<SgdItem>>(argument, result);
+    add_if<Address>(argument, result);
+  }
+  return result;
+}
+
+}  // namespace
+
+const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
+  static const std::map<std::string, Rule, std::less<>> rules{
+      {"weight_norm", &Lowering::weight_norm},
+      {"quantize_weight", &Lowering::quantize_weight},
+      {"quantize_activation", &Lowering::quantize_activation},
+      {"norm_relu_quantize", &Lowering::norm_relu_quantize},
+      {"norm_relu", &Lowering::norm_relu},
+      {"norm_add_relu", &Lowering::norm_add_relu},
+      {"batch_norm", &Lowering::batch_norm},
+      {"conv2d_codes_statistics", &Lowering::convolve},
+      {"conv2d_codes_backward_input", &Lowering::convolve_backward_input},
+      {"conv2d_codes_backward_weight", &Lowering::convolve_backward_weight},
+      {"quantize_weight_backward", &Lowering::quantize_weight_backward},
+      {"weight_norm_backward", &Lowering::weight_norm_backward},
+      {"scale", &Lowering::scale},
+      {"quantize_activation_backward", &Lowering::quantize_activation_backward},
+      {"norm_relu_quantize_backward", &Lowering::norm_relu_quantize_backward},
+      {"norm_add_relu_backward", &Lowering::norm_add_relu_backward},
+  };
+  return rules;
+}
+
+Lowering::Lowering(const std::vector<TracedCall>& trace) : trace_(trace), done_(trace.size(), false) {
+  for (const TracedCall& call : trace) addresses_.push_back(addresses_of(call));
+}
+
+std::optional<StepProgram> Lowering::run() {
+  // All weights of the step at once, known when the walk is over.
+  emit([weights = weights_] {
+    if (!weights->empty()) launch_quantize_weights(*weights);
+  });
+  for (position_ = 0; position_ < trace_.size() && !failed_; ++position_) {
+    const TracedCall& call = trace_[position_];
+    if (!done_[position_]) {
+      const auto rule = rules().find(call.name);
+      if (rule == rules().end() || !(this->*rule->second)(call)) keep(call);
+    }
+    seen_.insert(addresses_[position_].begin(), addresses_[position_].end());
+  }
+  finish_weights();
+  if (failed_ || convolutions_ == 0) return {};
+  return StepProgram(std::move(launches_));
+}
+
+void Lowering::keep(const TracedCall& call) {
+  for (const Address address : addresses_[position_]) {
+    if (promised_.contains(address)) finish_weights();
+    store(address);
+  }
+  // What a maximum is taken of is not negative where its values are not.
+  if (call.name == "max_pool" && not_negative_.contains(call.get<Tensor>(0).raw()))
+    not_negative_.insert(call.get<Tensor>(2).raw());
+  emit([call] { call.replay(call, cuda_kernels()); });
+}
+
+void Lowering::store(Address address) {
+  if (const auto found = values_.find(address); found != values_.end()) {
+    if (found->second.second.relu) not_negative_.insert(address);
+    emit([tensor = found->second.first, value = found->second.second]() mutable {
+      launch_evaluate(value, tensor, nullptr);
+    });
+    values_.erase(found);
+  }
+  if (const auto found = norm_gradients_.find(address); found != norm_gradients_.end()) {
+    emit([tensor = found->second.first, gradient = found->second.second]() mutable {
+      launch_norm_input_gradient(gradient, tensor);
+    });
+    norm_gradients_.erase(found);
+  }
+  if (const auto found = codes_.find(address); found != codes_.end()) {
+    emit([codes = QuantizedValue{found->second.value, found->second.alpha, found->second.codes}]() mutable {
+      Tensor unused;
+      launch_evaluate(codes.value, unused, &codes);
+    });
+    codes_.erase(found);
+  }
+  if (const auto found = normalised_weights_.find(address); found != normalised_weights_.end()) {
+    emit([call = *found->second.call] { call.replay(call, cuda_kernels()); });
+    normalised_weights_.erase(found);
+  }
+  if (narrow_gradients_.contains(address) || convolution_gradients_.contains(address) ||
+      weight_end_of_.contains(address))
+    failed_ = true;
+}
+
+size_t Lowering::next_use(const Tensor& tensor) const {
+  for (size_t i = position_ + 1; i < trace_.size(); ++i)
+    if (!done_[i] && std::ranges::find(addresses_[i], tensor.raw()) != addresses_[i].end()) return i;
+  return trace_.size();
+}
+
+std::optional<StepProgram> lower_step(const std::vector<TracedCall>& trace) { return Lowering(trace).run(); }
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,147 @@
+// Rules for the forward half of a step.
+#include "core/kernels/cuda/step/lowering.h"
+
+namespace apotnet::cuda {
+namespace {
+
+bool is_raw(const Operand& operand) { return !operand.norm && !operand.relu; }
+
+}  // namespace
+
+bool Lowering::weight_norm(const TracedCall& call) {
+  const auto& w_hat = call.get<Tensor>(1);
+  normalised_weights_.insert({w_hat.raw(), {call.get<Tensor>(0), call.get<Tensor>(2), call.get<Tensor>(3), &call}});
+  return true;
+}
+
+bool Lowering::quantize_weight(const TracedCall& call) {
+  const auto& w_hat = call.get<Tensor>(0);
+  const auto& out = call.get<Quantized>(2);
+  if (!out.exact()) return false;
+  const auto normalised = normalised_weights_.find(w_hat.raw());
+  // What a call before this one has made is no weight but an input with a sign.
+  if (normalised == normalised_weights_.end() && seen_.contains(w_hat.raw())) return false;
+  weight_of_codes_[out.codes.raw()] = weights_->size();
+  if (normalised == normalised_weights_.end())
+    weights_->push_back({w_hat, {}, {}, call.get<Tensor>(1), out, false});
+  else
+    weights_->push_back(
+        {normalised->second.w, normalised->second.mean, normalised->second.std, call.get<Tensor>(1), out, true});
+  return true;
+}
+
+Value Lowering::value_of(const Tensor& x) {
+  const auto found = values_.find(x.raw());
+  if (found == values_.end()) return {.a = {.values = x, .sums = {}, .norm = {}}, .b = {}};
+  // Another shape at the same place is a part of the tensor: the rules do not see through that.
+  if (found->second.first.shape() != x.shape()) failed_ = true;
+  return found->second.second;
+}
+
+Operand Lowering::operand_of(const Tensor& x) {
+  Value value = value_of(x);
+  if (value.b) {
+    store(x.raw());
+    value = value_of(x);
+  }
+  value.a.relu = value.a.relu || value.relu;
+  return value.a;
+}
+
+Operand Lowering::normalised(const Tensor& x, const BatchNormTerms& norm) {
+  if (!is_raw(operand_of(x))) store(x.raw());
+  Operand operand = operand_of(x);
+  operand.norm = norm;
+  return operand;
+}
+
+bool Lowering::quantize_activation(const TracedCall& call) {
+  const auto& x = call.get<Tensor>(0);
+  const auto& out = call.get<Quantized>(2);
+  if (!out.exact()) return false;
+  codes_.insert({out.codes.raw(), {value_of(x), x, call.get<Tensor>(1), out}});
+  return true;
+}
+
+bool Lowering::norm_relu_quantize(const TracedCall& call) {
+  const auto& x = call.get<Tensor>(0);
+  const auto& out = call.get<Quantized>(3);
+  if (!out.exact()) return false;
+  const Value value{normalised(x, call.get<BatchNormTerms>(1)), {}, true};
+  codes_.insert({out.codes.raw(), {value, {}, call.get<Tensor>(2), out}});
+  return true;
+}
+
+bool Lowering::norm_relu(const TracedCall& call) {
+  const auto& y = call.get<Tensor>(2);
+  const Value value{normalised(call.get<Tensor>(0), call.get<BatchNormTerms>(1)), {}, true};
+  values_.insert({y.raw(), {y, value}});
+  return true;
+}
+
+bool Lowering::norm_add_relu(const TracedCall& call) {
+  const auto& y = call.get<Tensor>(3);
+  const Operand shortcut = operand_of(call.get<Tensor>(2));
+  const Value value{normalised(call.get<Tensor>(0), call.get<BatchNormTerms>(1)), shortcut, true};
+  values_.insert({y.raw(), {y, value}});
+  return true;
+}
+
+bool Lowering::batch_norm(const TracedCall& call) {
+  const auto& y = call.get<Tensor>(6);
+  const BatchNormTerms norm{call.get<Tensor>(1), call.get<Tensor>(2), call.get<Tensor>(3),
+                            call.get<Tensor>(4), call.get<double>(5), false};
+  values_.insert({y.raw(), {y, Value{normalised(call.get<Tensor>(0), norm), {}, false}}});
+  return true;
+}
+
+bool Lowering::fusable(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) const {
+  return weight_of_codes_.contains(w.codes.raw()) && x.codes.dtype() == DType::u8 && geometry.groups == 1 &&
+         w.shape()[0] % kChannelTile == 0 && w.shape()[3] % kChannelTile == 0;
+}
+
+StatisticsOutput Lowering::statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels) {
+  StatisticsOutput result{Tensor::zeros({2, channels}, DType::i64, kCuda), mean, variance, {}, {}, 0};
+  const size_t next = next_use(mean);
+  if (next == trace_.size() || trace_[next].name != "update_running_statistics") return result;
+  const TracedCall& update = trace_[next];
+  result.momentum = update.get<double>(3);
+  result.running_mean = update.get<Tensor>(4);
+  result.running_variance = update.get<Tensor>(5);
+  done_[next] = true;
+  return result;
+}
+
+bool Lowering::convolve(const TracedCall& call) {
+  const auto &x = call.get<Quantized>(0), &w = call.get<Quantized>(1);
+  const auto& geometry = call.get<Conv2dGeometry>(2);
+  const auto &y = call.get<Tensor>(3), &mean = call.get<Tensor>(4);
+  if (!fusable(x, w, geometry)) return false;
+  ++convolutions_;
+  Sums sums{Tensor(y.shape(), DType::s16, kCuda), Tensor(y.shape(), DType::s32, kCuda), x.step, w.step};
+  StatisticsOutput statistics = statistics_of(mean, call.get<Tensor>(5), y.size(3));
+  values_.insert({y.raw(), {y, Value{{.values = {}, .sums = sums, .norm = {}}, {}, false}}});
+
+  const auto found = codes_.find(x.codes.raw());
+  if (found == codes_.end()) {
+    emit([=]() mutable { launch_convolve_codes(x, w, geometry, sums, statistics); });
+    return true;
+  }
+  QuantizedValue codes{found->second.value, found->second.alpha, x};
+  // A sum of two is read again by a shortcut and by the gradient: the first reader stores it for them.
+  Tensor values;
+  if (codes.value.b && values_.erase(found->second.of.raw()) > 0) {
+    values = found->second.of;
+    if (codes.value.relu) not_negative_.insert(values.raw());
+  }
+  codes_.erase(found);
+  if (w.shape()[0] <= kFusedChannels) {
+    emit([=]() mutable { launch_quantize_and_convolve(codes, values, w, geometry, sums, statistics); });
+  } else {
+    emit([=]() mutable { launch_evaluate(codes.value, values, &codes); });
+    emit([=]() mutable { launch_convolve_codes(x, w, geometry, sums, statistics); });
+  }
+  return true;
+}
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/kernels/cuda/step/lower.h"
+#include "core/kernels/cuda/step/step_kernels.h"
+
+namespace apotnet::cuda {
+
+/// lower_step() at work: walks through the calls once, in their order. Tensors are known by their address: while a step
+/// is traced no memory is used twice.
+///
+/// A float tensor that no launch has stored yet is known as what it is made of: a value of the forward pass, a batch
+/// norm's input gradient, the gradient that a convolution is about to compute. A rule for a call either adds to what is
+/// known or emits a launch; whatever a call without a rule reads is stored first.
+class Lowering {
+ public:
+  explicit Lowering(const std::vector<TracedCall>& trace);
+  std::optional<StepProgram> run();
+
+ private:
+  using Address = const std::byte*;
+  using Rule = bool (Lowering::*)(const TracedCall&);  // false: the call stays as it is
+  static const std::map<std::string, Rule, std::less<>>& rules();
+
+  // Forward (lower_forward.cpp).
+  bool weight_norm(const TracedCall& call);
+  bool quantize_weight(const TracedCall& call);
+  bool quantize_activation(const TracedCall& call);
+  bool norm_relu_quantize(const TracedCall& call);
+  bool norm_relu(const TracedCall& call);
+  bool norm_add_relu(const TracedCall& call);
+  bool batch_norm(const TracedCall& call);
+  bool convolve(const TracedCall& call);
+
+  // Backward (lower_backward.cpp).
+  bool convolve_backward_input(const TracedCall& call);
+  bool convolve_backward_weight(const TracedCall& call);
+  bool quantize_weight_backward(const TracedCall& call);
+  bool weight_norm_backward(const TracedCall& call);
+  bool scale(const TracedCall& call);
+  bool quantize_activation_backward(const TracedCall& call);
+  bool norm_relu_quantize_backward(const TracedCall& call);
+  bool norm_add_relu_backward(const TracedCall& call);
+
+  // A convolution's input gradient that waits for what follows it.
+  struct PendingConvolution {
+    ConvolutionOutputGradient gy;
+    Quantized w;
+    Conv2dGeometry geometry;
+  };
+  // Codes that no launch has written yet.
+  struct PendingCodes {
+    Value value;
+    Tensor of, alpha;  // the tensor of the value
+    Quantized codes;
+  };
+  struct NormalisedWeight {
+    Tensor w, mean, std;
+    const TracedCall* call;
+  };
+
+  // The value that x stands for, stored or not.
+  Value value_of(const Tensor& x);
+  // As one operand in front of a batch norm or beside another one; x is stored where it is more than that.
+  Operand operand_of(const Tensor& x);
+  Operand normalised(const Tensor& x, const BatchNormTerms& norm);
+  bool fusable(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) const;
+  StatisticsOutput statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels);
+
+  // The gradient of gy in bf16 for the weight gradient, written by the input gradient's launch where that reads it.
+  Tensor stored_gradient(const Tensor& gy);
+  void emit_value_gradient(const std::shared_ptr<PendingConvolution>& conv, ValueGradient gradient);
+  // Adds to `gradient` what the backward call number `index`, the end of a residual block or of a ReLU behind a batch
+  // norm, does with it.
+  void take_over_sum(size_t index, ValueGradient& gradient);
+  void take_over_norm(const Tensor& x, const BatchNormTerms& norm, const Tensor& ggamma, const Tensor& gbeta,
+                      const Tensor& gx, ValueGradient& gradient);
+  void finish_weights();
+
+  // The next call that has this tensor among its arguments; the number of calls where there is none.
+  size_t next_use(const Tensor& tensor) const;
+  void keep(const TracedCall& call);
+  void store(Address address);
+  template <typename Launch>
+  void emit(Launch&& launch) {
+    launches_.emplace_back(std::forward<Launch>(launch));
+  }
+
+  const std::vector<TracedCall>& trace_;
+  std::vector<std::vector<Address>> addresses_;  // of each call
+  std::vector<bool> done_;
+  size_t position_ = 0;
+  bool failed_ = false;
+  size_t convolutions_ = 0;
+  std::vector<std::function<void()>> launches_;
+
+  std::set<Address> seen_;                              // by calls before this one
+  std::map<Address, std::pair<Tensor, Value>> values_;  // not stored
+  std::set<Address> not_negative_;                      // stored, behind a ReLU
+  std::map<Address, PendingCodes> codes_;
+  std::map<Address, NormalisedWeight> normalised_weights_;  // by w_hat, which is never stored
+  std::shared_ptr<std::vector<WeightToQuantize>> weights_ = std::make_shared<std::vector<WeightToQuantize>>();
+  std::map<Address, size_t> weight_of_codes_;
+
+  std::map<Address, std::pair<Tensor, NormInputGradient>> norm_gradients_;  // not stored
+  std::map<Address, Tensor> narrow_gradients_;                              // stored, as bf16
+  std::map<Address, std::shared_ptr<PendingConvolution>> convolution_gradients_;
+  std::map<Address, std::shared_ptr<PendingConvolution>> convolution_of_output_;
+  std::map<Address, Tensor> stored_output_gradients_;
+  std::vector<WeightGradient> weight_gradients_;
+  std::vector<WeightGradientEnd> weight_ends_;  // of the same convolutions
+  std::map<Address, size_t> weight_end_of_;     // by the newest form of the gradient
+  std::set<Address> promised_;                  // gradients that finish_weights() writes
+  std::vector<const TracedCall*> scalings_;     // of such gradients, to be done behind it
+};
+
+}  // namespace apotnet::cuda

@@ -1,0 +1,63 @@
+#include "core/kernels/cuda/step/tile_plan.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "core/base/error.h"
+
+namespace apotnet::cuda {
+namespace {
+
+int divided_up(int a, int b) { return (a + b - 1) / b; }
+
+// The largest stage that fits, channels before taps; false where none does.
+bool choose_stage(TilePlan& plan, int block_outputs, int bytes) {
+  const auto fits = [&](int unit_shift, int taps) {
+    const int64_t box = int64_t{plan.box_height} * plan.box_width * TilePlan::pixel_bytes(unit_shift);
+    return taps << unit_shift <= TilePlan::kMostUnits &&
+           box + int64_t{block_outputs} * TilePlan::weight_bytes(unit_shift, taps) <= bytes;
+  };
+  plan.stage_taps = plan.taps();
+  for (plan.unit_shift = 2; plan.unit_shift >= 0; --plan.unit_shift)
+    if (plan.channels % (16 << plan.unit_shift) == 0 && fits(plan.unit_shift, plan.stage_taps)) return true;
+  plan.unit_shift = 0;
+  for (; plan.stage_taps > 0; --plan.stage_taps)
+    if (fits(0, plan.stage_taps)) return true;
+  return false;
+}
+
+}  // namespace
+
+TilePlan TilePlan::of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry, int capacity,
+                      int block_outputs, int bytes) {
+  const auto size = [](const Shape& shape, int i) { return static_cast<int>(shape[i]); };
+  TilePlan plan{};
+  plan.images = size(x, 0), plan.height = size(x, 1), plan.width = size(x, 2), plan.channels = size(x, 3);
+  plan.out_height = size(y, 1), plan.out_width = size(y, 2), plan.outputs = size(w, 0);
+  plan.kernel_height = size(w, 1), plan.kernel_width = size(w, 2);
+  plan.stride = static_cast<int>(geometry.stride), plan.padding = static_cast<int>(geometry.padding);
+  plan.spread = plan.taps() == 1 ? plan.stride : 1;
+  plan.step = plan.stride / plan.spread;
+
+  std::optional<TilePlan> best;
+  for (int across = 1; across <= plan.out_width; ++across) {
+    plan.tile_width = divided_up(plan.out_width, across);
+    plan.tiles_across = divided_up(plan.out_width, plan.tile_width);
+    plan.box_width = (plan.tile_width - 1) * plan.step + plan.kernel_width;
+    // The tallest tile that fits; of those with as many tiles the lowest.
+    for (int height = std::min(plan.out_height, capacity / plan.tile_width); height > 0;
+         height = plan.tile_height - 1) {
+      plan.tiles_down = divided_up(plan.out_height, height);
+      plan.tile_height = divided_up(plan.out_height, plan.tiles_down);
+      plan.box_height = (plan.tile_height - 1) * plan.step + plan.kernel_height;
+      if (choose_stage(plan, block_outputs, bytes)) {
+        if (!best || plan.cost(capacity) < best->cost(capacity)) best = plan;
+        break;
+      }
+    }
+  }
+  require(best.has_value(), "a convolution ", w, " of ", x, " does not fit a CUDA block's shared memory");
+  return *best;
+}
+
+}  // namespace apotnet::cuda

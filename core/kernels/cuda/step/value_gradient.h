@@ -1,0 +1,273 @@
+#pragma once
+
+#include "core/kernels/cuda/step/stored_gradient.h"
+
+// The steps of a ValueGradient (step_kernels.h) for kernels whose threads hold the gradient of N channels of a pixel:
+// ValuePass does the steps, finish_value_gradient() brings the sums of the whole grid together.
+
+namespace apotnet::cuda {
+
+/// What one thread has summed: the kept gradient of its N channels, its products with x - mean for each batch norm,
+/// and alpha's gradient times K alpha.
+template <int N, int kNorms>
+struct ValueSums {
+  Wide g[N], gx[kNorms][N], alpha;
+};
+
+/// Numbers of a channel that a block keeps in shared memory, each an array over its channels.
+enum Term : int { kScaleA, kShiftA, kScaleB, kShiftB, kMean0, kMean1, kTerms };
+
+/// Where the input of a batch norm comes from: it may have been read for the value already.
+enum class Source { none, value_a, value_b, memory };
+
+/// One of the batch norms on the device.
+struct NormPart {
+  Source source;
+  OperandArrays operand;  // where the source is memory
+  FinishNormGradient<false> finish;
+
+  /// The batch norm number `n` of the gradient; Source::none where there is none.
+  static NormPart of(ValueGradient& gradient, size_t n);
+};
+
+/// What the steps have to know of a value.
+struct ValueNeeds {
+  bool value = false, a = false, b = false;  // the finished value, the raw numbers of its operands
+  bool masks = false;
+
+  explicit ValueNeeds(const ValueGradient& gradient);
+};
+
+/// ValueGradient on the device.
+template <int kNorms>
+struct ValueGradientArrays {
+  ValueArrays value;
+  ValueNeeds needs;
+  bool quantized;
+  const float* alpha;
+  Levels levels;
+  GradientInput other;
+  GradientOutput out;
+  NormPart norms[kNorms];
+  float* galpha;
+  Wide *partial, *alpha_partial;  // [1 + kNorms, blocks over pixels, channels], [blocks]
+
+  ValueGradientArrays(ValueGradient& gradient, Wide* partial_sums, Wide* alpha_partial_sums)
+      : ValueGradientArrays(gradient, partial_sums, alpha_partial_sums, std::make_index_sequence<size_t{kNorms}>{}) {}
+
+ private:
+  template <size_t... n>
+  ValueGradientArrays(ValueGradient& gradient, Wide* partial_sums, Wide* alpha_partial_sums, std::index_sequence<n...>)
+      : value(gradient.value),
+        needs(gradient),
+        quantized(gradient.quantized),
+        alpha(quantized ? input<float>(gradient.alpha) : nullptr),
+        levels(quantized ? *gradient.levels : LevelSet::of_magnitude(LevelMethod::ternary, 1)),
+        other(gradient.other),
+        out(gradient.out),
+        norms{NormPart::of(gradient, n)...},
+        galpha(quantized ? output<float>(gradient.galpha) : nullptr),
+        partial(partial_sums),
+        alpha_partial(alpha_partial_sums) {}
+};
+
+/// Bytes that the steps read in device memory, besides the gradient that they begin with.
+size_t bytes_read(const ValueGradient& gradient);
+/// Error(internal) unless types and shapes are those of a ValueGradient.
+void check_value_gradient(const ValueGradient& gradient);
+
+/// A block's own state for the steps; shared memory is ready after the next barrier.
+template <int kNorms>
+struct ValuePass {
+  const ValueGradientArrays<kNorms>& arrays;
+  const float* terms;  // [kTerms, pitch]
+  int pitch;
+  const uint8_t* table;
+  float step_a, step_b, steps[kNorms], alpha, k;
+
+  /// For `count` channels from `first` on; `room` for kTerms * pitch floats, 16-byte aligned where pitch is a multiple
+  /// of 4.
+  __device__ ValuePass(const ValueGradientArrays<kNorms>& gradient, int first, int count, float* room, int room_pitch,
+                       uint8_t* room_for_table)
+      : arrays(gradient),
+        terms(room),
+        pitch(room_pitch),
+        table(room_for_table),
+        step_a(gradient.value.a.step()),
+        step_b(gradient.value.b.step()),
+        alpha(gradient.quantized ? gradient.alpha[0] : 1.0f),
+        k(static_cast<float>(gradient.levels.k)) {
+    for (int n = 0; n < kNorms; ++n) steps[n] = gradient.norms[n].operand.step();
+    for (int c = static_cast<int>(threadIdx.x); c < count; c += kThreads) {
+      keep_norm(gradient.value.a, first + c, room + kScaleA * pitch + c);
+      keep_norm(gradient.value.b, first + c, room + kScaleB * pitch + c);
+      for (int n = 0; n < kNorms; ++n)
+        if (gradient.norms[n].source != Source::none)
+          room[(kMean0 + n) * pitch + c] = gradient.norms[n].finish.norm.mean[first + c];
+    }
+    if (gradient.quantized) fill_table(gradient.levels, room_for_table);
+  }
+
+  /// The steps for N channels of a pixel, element i of the tensor and channel c of the block the first of them: from
+  /// the gradient of what the value became to the stored one.
+  template <int N>
+  __device__ void operator()(Pack<float, N> g, int64_t i, int c, ValueSums<N, kNorms>& sums) const {
+    Pack<float, N> as{}, bs{}, values{};
+    if (arrays.needs.a) as = arrays.value.a.template raw<N>(i, step_a);
+    if (arrays.needs.b) bs = arrays.value.b.template raw<N>(i, step_b);
+    if (arrays.needs.value) values = finish(as, bs, c);
+    if (arrays.quantized) leave_quantizer(g, values, sums);
+    if (arrays.other.defined()) {
+      const Pack<float, N> others = arrays.other.template at<N>(i);
+      for (int j = 0; j < N; ++j) g[j] += others[j];
+    }
+    if (arrays.needs.masks)
+      for (int j = 0; j < N; ++j) g[j] = values[j] > 0 ? g[j] : 0.0f;
+    arrays.out.put(i, g);
+    for (int j = 0; j < N; ++j) sums.g[j].add(g[j]);
+    for (int n = 0; n < kNorms; ++n) add_products(n, g, as, bs, i, c, sums);
+  }
+
+ private:
+  __device__ void keep_norm(const OperandArrays& operand, int channel, float* scale_and_shift) const {
+    if (!operand.has_norm()) return;
+    const ChannelNorm norm = ChannelNorm::of(operand.norm, channel);
+    scale_and_shift[0] = norm.scale;
+    scale_and_shift[pitch] = norm.shift;
+  }
+
+  // A term of N channels from c on.
+  template <int N>
+  __device__ Pack<float, N> term(int which, int c) const {
+    constexpr int kOnce = N % 4 == 0 ? 4 : 1;
+    Pack<float, N> result;
+    for (int i = 0; i < N; i += kOnce) {
+      const Pack<float, kOnce> part = load<kOnce>(terms, which * pitch + c + i);
+      for (int j = 0; j < kOnce; ++j) result[i + j] = part[j];
+    }
+    return result;
+  }
+
+  template <int N>
+  __device__ Pack<float, N> finish(const Pack<float, N>& as, const Pack<float, N>& bs, int c) const {
+    const ValueArrays& value = arrays.value;
+    Pack<float, N> scale_a{}, shift_a{}, scale_b{}, shift_b{}, result;
+    if (value.a.has_norm()) scale_a = term<N>(kScaleA, c), shift_a = term<N>(kShiftA, c);
+    if (value.b.has_norm()) scale_b = term<N>(kScaleB, c), shift_b = term<N>(kShiftB, c);
+    for (int j = 0; j < N; ++j)
+      result[j] = value.finish(as[j], {scale_a[j], shift_a[j], 0}, bs[j], {scale_b[j], shift_b[j], 0});
+    return result;
+  }
+
+  template <int N>
+  __device__ void leave_quantizer(Pack<float, N>& g, const Pack<float, N>& values, ValueSums<N, kNorms>& sums) const {
+    for (int j = 0; j < N; ++j) {
+      const float z = values[j] / alpha;
+      const bool above = z > 1;
+      const auto code = static_cast<float>(project<uint8_t>(clamped(z, 0), arrays.levels, table));
+      sums.alpha.add_product(g[j], above ? k * alpha : code * alpha - values[j] * k);
+      g[j] = above ? 0.0f : g[j];
+    }
+  }
+
+  template <int N>
+  __device__ void add_products(int n, const Pack<float, N>& g, const Pack<float, N>& as, const Pack<float, N>& bs,
+                               int64_t i, int c, ValueSums<N, kNorms>& sums) const {
+    const NormPart& norm = arrays.norms[n];
+    if (norm.source == Source::none) return;
+    Pack<float, N> xs = norm.source == Source::value_a ? as : bs;
+    if (norm.source == Source::memory) xs = norm.operand.template raw<N>(i, steps[n]);
+    const Pack<float, N> means = term<N>(kMean0 + n, c);
+    for (int j = 0; j < N; ++j) sums.gx[n][j].add_product(g[j], xs[j] - means[j]);
+  }
+};
+
+/// The sum over r < rows of at(r, c), for every column c < columns <= kThreads; complete in thread c. `room` for
+/// kThreads numbers.
+template <typename At>
+__device__ Wide column_sum(int columns, int rows, Wide* room, At&& at) {
+  const int thread = static_cast<int>(threadIdx.x), column = thread % columns, slice = thread / columns,
+            slices = kThreads / columns;
+  Wide total = {};
+  if (slice < slices)
+    for (int row = slice; row < rows; row += slices) total.add(at(row, column));
+  __syncthreads();  // the room may still be read from the last time
+  room[thread] = total;
+  __syncthreads();
+  if (thread < columns)
+    for (int s = 1; s < slices; ++s) total.add(room[s * columns + thread]);
+  return total;
+}
+
+/// Wide numbers of shared memory that finish_value_gradient() needs.
+template <int N>
+inline constexpr int kFinishRoom = (kThreads + 1) * N + kThreads;
+
+/// Ends a kernel: thread t of a block has summed channels first + (t % width) * N on, in `rows` rows of threads; those
+/// beyond have sums of 0. The last block of the grid writes the gradients of the batch norms and of alpha.
+template <int N, int kNorms>
+__device__ void finish_value_gradient(const ValueGradientArrays<kNorms>& gradient, const ValueSums<N, kNorms>& own,
+                                      int channels, int first, int width, int rows, Wide* room, unsigned* ticket) {
+  const int thread = static_cast<int>(threadIdx.x), chunks = static_cast<int>(gridDim.x);
+  Wide* const matrix = room + kThreads;
+  const int columns = min(width * N, channels - first);
+  const auto bring_together = [&](int s, const Wide(&sums)[N]) {
+    __syncthreads();
+    for (int j = 0; j < N; ++j) matrix[j * (kThreads + 1) + thread] = sums[j];
+    __syncthreads();
+    const Wide total = column_sum(columns, rows, room, [&](int row, int column) {
+      return matrix[column % N * (kThreads + 1) + row * width + column / N];
+    });
+    if (thread < columns)
+      gradient.partial[(int64_t{s} * chunks + blockIdx.x) * channels + first + thread] = total.value();
+  };
+  bring_together(0, own.g);
+  bring_together(1, own.gx[0]);
+  if constexpr (kNorms == 2) bring_together(2, own.gx[1]);
+  const Wide alpha = block_sum(own.alpha);
+  if (thread == 0) gradient.alpha_partial[blockIdx.y * gridDim.x + blockIdx.x] = alpha.value();
+  if (!last_block(ticket)) return;
+
+  for (int begin = 0; begin < channels; begin += kThreads) {
+    const int count = min(channels - begin, kThreads);
+    const auto sum = [&](int s) {
+      return column_sum(count, chunks, room,
+                        [&](int chunk, int column) {
+                          return gradient.partial[(int64_t{s} * chunks + chunk) * channels + begin + column];
+                        })
+          .value();
+    };
+    const Wide sum_g = sum(0);
+    for (int n = 0; n < kNorms; ++n) {
+      const Wide sum_gx = sum(1 + n);
+      if (thread < count && gradient.norms[n].source != Source::none)
+        gradient.norms[n].finish(begin + thread, sum_g, sum_gx);
+    }
+  }
+  if (!gradient.quantized) return;
+  Wide whole = {};
+  for (int i = thread; i < static_cast<int>(gridDim.x * gridDim.y); i += kThreads) whole.add(gradient.alpha_partial[i]);
+  whole = block_sum(whole);
+  if (thread == 0)
+    gradient.galpha[0] =
+        (whole.value() / (Wide{static_cast<float>(gradient.levels.k), 0} * Wide{gradient.alpha[0], 0})).high;
+}
+
+/// Room of the device for the sums of a grid.
+template <int kNorms>
+struct PartialSums {
+  Scratch<Wide> sums, alpha;
+  PartialSums(dim3 grid, int64_t channels)
+      : sums(size_t{grid.x} * static_cast<size_t>(channels) * (1 + kNorms)), alpha(size_t{grid.x} * grid.y) {}
+};
+
+/// Calls f with the number of batch norms that a kernel sums for, 1 or 2.
+template <typename F>
+void with_norms(const ValueGradient& gradient, F&& f) {
+  if (gradient.norms.size() <= 1)
+    f(std::integral_constant<int, 1>{});
+  else
+    f(std::integral_constant<int, 2>{});
+}
+
+}  // namespace apotnet::cuda
