@@ -21,6 +21,20 @@ BatchNormTerms moved(const BatchNormTerms& norm) {
 ResidentImages moved(const ResidentImages& data) {
   return {moved(data.images), moved(data.labels), moved(data.tables), data.pad};
 }
+CodesConvolution moved(const CodesConvolution& convolution) {
+  return {moved(convolution.x), moved(convolution.w), convolution.geometry};
+}
+ChannelThresholds moved(const ChannelThresholds& t) {
+  return {moved(t.values), moved(t.rising), moved(t.levels), moved(t.factor), moved(t.offset), moved(t.table), t.top};
+}
+ValueTerms moved(const ValueTerms& terms) {
+  return {terms.step, moved(terms.scale), moved(terms.shift), moved(terms.shortcut), terms.relu};
+}
+ValuesOutput moved(const ValuesOutput& out) {
+  ValuesOutput there{moved(out.values), out.codes};
+  for (CodesOutput& codes : there.codes) codes.table = moved(codes.table), codes.codes = moved(codes.codes);
+  return there;
+}
 template <typename Other>
 Other moved(const Other& other) {
   return other;
@@ -33,6 +47,10 @@ void bring_back(Tensor& tensor, const Tensor& result) {
 void bring_back(Quantized& q, const Quantized& result) {
   bring_back(q.codes, result.codes);
   bring_back(q.step, result.step);
+}
+void bring_back(ValuesOutput& out, const ValuesOutput& result) {
+  if (out.values.defined()) bring_back(out.values, result.values);
+  for (size_t i = 0; i < out.codes.size(); ++i) bring_back(out.codes[i].codes, result.codes[i].codes);
 }
 template <typename Input>
 void bring_back(const Input&, const Input&) {}
@@ -256,6 +274,21 @@ class Batch : public BatchKernels {
   }
 };
 
+class Codes : public CodesKernels {
+ public:
+  void convolve_to_codes(const CodesConvolution& convolution, const ChannelThresholds& thresholds,
+                         Tensor& codes) const override {
+    through(&CodesKernels::convolve_to_codes, convolution, thresholds, codes);
+  }
+  void convolve_to_values(const CodesConvolution& convolution, const ValueTerms& terms,
+                          ValuesOutput& out) const override {
+    through(&CodesKernels::convolve_to_values, convolution, terms, out);
+  }
+  void plane_to_values(const Tensor& y, const ValueTerms& terms, ValuesOutput& out) const override {
+    through(&CodesKernels::plane_to_values, y, terms, out);
+  }
+};
+
 // Operations of a program that holds this file compute on the device as well.
 [[maybe_unused]] const bool kInPlace = [] {
   use_fast_kernels(device_kernels_on_copies());
@@ -275,8 +308,9 @@ const Kernels& device_kernels_on_copies() {
   static const Loss loss;
   static const Update update;
   static const Batch batch;
+  static const Codes codes;
   static const Kernels kernels{"cuda", &conv,   &norm, &quantize, &fused, &elementwise,
-                               &pool,  &linear, &loss, &update,   &batch};
+                               &pool,  &linear, &loss, &update,   &batch, &codes};
   return kernels;
 }
 

@@ -1,0 +1,194 @@
+// Recorded training steps in their fused form (core/kernels/cuda/step): against the same step kernel by kernel, and
+// against the authors' numbers.
+#include <cmath>
+#include <map>
+
+#include "core/kernels/call.h"
+#include "layers/state.h"
+#include "models/resnet_imagenet.h"
+#include "tests/emulation/block.h"
+#include "tests/emulation/runtime.h"
+#include "tests/emulation/training.h"
+#include "tests/support/cifar_records.h"
+#include "tests/support/golden.h"
+
+using namespace apotnet;
+using namespace apotnet::test;
+
+namespace {
+
+// Between two layers a gradient is a bf16, which has 8 bits: a rounding is off by 2^-9 at most, and there are some
+// twenty on the way to the first layer.
+constexpr double kBf16Error = 0.02;
+
+// |ours - theirs| / |theirs|, both as vectors.
+double relative_error(const Tensor& ours, const Tensor& theirs) {
+  const std::vector<double> a = doubles(ours.on({})), b = doubles(theirs.on({}));
+  REQUIRE(a.size() == b.size());
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) difference += (a[i] - b[i]) * (a[i] - b[i]), size += b[i] * b[i];
+  return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
+}
+
+// After one step without weight decay the velocities are the gradients. Those of thresholds, sums that cancel, come as
+// one vector.
+struct FoundGradients {
+  std::map<std::string, Tensor> of;
+
+  explicit FoundGradients(const Sgd& optimizer) {
+    std::vector<float> thresholds;
+    for (const Sgd::State& state : optimizer.state()) {
+      const Tensor gradient = state.momentum.on({});
+      if (gradient.elements() == 1)
+        thresholds.push_back(gradient.data<float>()[0]);
+      else
+        of[state.name] = gradient;
+    }
+    of["thresholds"] = Tensor::from<float>({static_cast<int64_t>(thresholds.size())}, thresholds);
+  }
+};
+
+class FreshMemory {
+ public:
+  FreshMemory() {
+    cuda_device();
+    cuda::Context::get().set_fill_fresh_memory(true);
+  }
+  ~FreshMemory() { cuda::Context::get().set_fill_fresh_memory(false); }
+};
+
+template <typename Make>
+void compare_with_plain_step(const Batch& batch, Make&& make, double allowed = kBf16Error) {
+  Training fused(make(), batch.images, batch.labels, kCuda, 0), plain(make(), batch.images, batch.labels, kCuda, 0);
+  for (Training* training : {&fused, &plain}) training->optimizer->set_rate_factor(1);
+  const auto work = cuda_device().repeat();
+  work->run([&] { fused.step(); });
+  {
+    const PlainArithmetic arithmetic;
+    plain.step();
+  }
+  CHECK_FALSE(cuda_device().take_trouble());
+  CHECK(relative_error(fused.loss, plain.loss) < 1e-5);
+  CHECK(relative_error(fused.logits, plain.logits) < 1e-4);
+  for (size_t i = 0; i < plain.model->buffers().size(); ++i) {
+    CAPTURE(plain.model->buffers()[i].name);
+    CHECK(relative_error(fused.model->buffers()[i].tensor->on({}).to(DType::f32),
+                         plain.model->buffers()[i].tensor->on({}).to(DType::f32)) < 1e-5);
+  }
+  const FoundGradients ours(*fused.optimizer), theirs(*plain.optimizer);
+  double worst = 0;
+  for (const auto& [name, gradient] : theirs.of) {
+    CAPTURE(name);
+    const double error = relative_error(ours.of.at(name), gradient);
+    CHECK(error < allowed);
+    worst = std::max(worst, error);
+  }
+  MESSAGE("largest error of a gradient: ", worst);
+}
+
+}  // namespace
+
+TEST_CASE("cuda: a fused step of ResNet-20 computes what the step kernel by kernel does") {
+  const FreshMemory fresh;
+  for (const auto& [variant, bits] : {std::pair{QuantizerVariant::cifar, 4}, {QuantizerVariant::imagenet, 2}}) {
+    CAPTURE(bits);
+    compare_with_plain_step(Batch(3), [&] { return make_model(settings_of(LevelMethod::apot, variant, bits)); });
+  }
+}
+
+TEST_CASE("cuda: fused steps of other networks and settings") {
+  const FreshMemory fresh;
+  ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 3);
+  settings.name = "resnet10_mnist";  // max pooling, 16 to 128 channels
+  SUBCASE("a scale for the gradients of thresholds") { settings.quant.threshold_gradient.scale = 0.1; }
+  SUBCASE("weights that are not normalised") { settings.quant.weight_norm = false; }
+  SUBCASE("uniform levels") { settings.quant.method = LevelMethod::uniform; }
+  compare_with_plain_step(Batch(16, 144, 1), [&] { return make_model(settings); });
+}
+
+TEST_CASE("cuda: a fused step of bottlenecks, with kernels of 1x1 and up to 512 channels") {
+  const FreshMemory fresh;
+  const QuantSettings quant = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 4).quant;
+  ResNetImageNet::Plan plan;
+  plan.blocks = {1, 1, 1, 1};
+  plan.bottleneck = true;
+  plan.width = 16;
+  // The last batch norms see 32 numbers of a channel each, and the sums for the first biases cancel.
+  compare_with_plain_step(
+      Batch(32), [&] { return std::make_unique<ResNetImageNet>(plan, 10, quant); }, 0.03);
+}
+
+TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whatever the order of blocks") {
+  const Batch batch(2), other(2, 143);
+  const ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4);
+  std::vector<std::vector<Tensor>> results;
+  for (const uint64_t seed : {21, 22}) {
+    emulation::seed(seed);
+    Training training(settings, batch.images, batch.labels, kCuda);
+    const auto work = cuda_device().repeat();
+    size_t allocations = 0;
+    for (int step = 0; step < 3; ++step) {
+      const Batch& now = step % 2 ? other : batch;
+      training.images.copy_from({now.images.raw(), now.images.bytes()});
+      training.labels.copy_from({now.labels.raw(), now.labels.bytes()});
+      training.optimizer->set_rate_factor(step < 2 ? 1 : 0.1);
+      work->run([&] { training.step(); });
+      if (step == 1) allocations = emulation::allocation_count();
+    }
+    CHECK(emulation::allocation_count() == allocations);
+    CHECK(work->nodes() > 0);
+    CHECK(work->nodes() <= 70);
+    results.push_back(training.state());
+  }
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    CAPTURE(i);
+    CHECK(same_bits(results[0][i], results[1][i]));
+  }
+}
+
+TEST_CASE("cuda: golden: a fused training step of the authors' ResNet-20 on 32 images") {
+  const auto checkpoint = reference_file("resnet20_3bit.pth.tar"),
+             expected = reference_file("resnet20_3bit.safetensors"),
+             images = data_path("cifar-10-batches-bin/test_batch.bin");
+  SKIP_WITHOUT(checkpoint);
+  SKIP_WITHOUT(expected);
+  SKIP_WITHOUT(images);
+  const FreshMemory fresh;
+  const Golden golden(expected);
+  const CifarRecords batch = first_records(images, 32);
+  Training training(settings_of(LevelMethod::apot, QuantizerVariant::cifar, 3), batch.images, batch.labels, kCuda, 0);
+  load_state(*training.model, read_checkpoint_file(checkpoint.string()));
+  training.optimizer->set_rate_factor(1);
+  const auto work = cuda_device().repeat();
+  work->run([&] {
+    const Variable logits = training.model->forward(Variable(training.images));
+    Variable loss = cross_entropy(logits, training.labels);
+    loss.backward();
+    training.optimizer->update();
+    training.optimizer->clear_gradients();
+    training.logits = logits.value();
+    training.loss = loss.value();
+  });
+  CHECK(std::abs(training.loss.on({}).item() - golden.scalar("train_loss")) < 1e-5);
+  CHECK(relative_error(training.logits, golden["train_logits"]) < 1e-3);
+  double worst = 0;
+  for (const auto& [name, gradient] : FoundGradients(*training.optimizer).of) {
+    if (name == "thresholds") continue;
+    CAPTURE(name);
+    const double error = relative_error(gradient, golden["grad." + name]);
+    CHECK(error < kBf16Error);
+    worst = std::max(worst, error);
+  }
+  std::vector<float> thresholds;
+  for (const Sgd::State& state : training.optimizer->state())
+    if (state.momentum.elements() == 1) thresholds.push_back(static_cast<float>(golden["grad." + state.name].item()));
+  const auto count = static_cast<int64_t>(thresholds.size());
+  CHECK(relative_error(FoundGradients(*training.optimizer).of.at("thresholds"),
+                       Tensor::from<float>({count}, thresholds)) < kBf16Error);
+  for (const auto& buffer : training.model->buffers()) {
+    CAPTURE(buffer.name);
+    CHECK(relative_error(buffer.tensor->on({}).to(DType::f32), golden["buffer_after." + buffer.name].to(DType::f32)) <
+          1e-5);
+  }
+  MESSAGE("worst gradient error ", worst);
+}
