@@ -1,8 +1,6 @@
 // Steps of a training on the device, in parts, from placements and from pixels.
 #include "tools/training/device_steps.h"
 
-#include <cmath>
-
 #include "core/kernels/cuda/context.h"
 #include "core/ops/cross_entropy.h"
 #include "core/ops/elementwise.h"
@@ -58,13 +56,6 @@ LoaderOptions options_for(BatchContent content) {
           .seed = 5,
           .workers = 0,
           .content = content};
-}
-
-double relative_error(const Tensor& found, const Tensor& wanted) {
-  const std::vector<double> a = doubles(found), b = doubles(wanted);
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference += std::pow(a[i] - b[i], 2), size += b[i] * b[i];
-  return std::sqrt(difference / size);
 }
 
 }  // namespace

@@ -21,15 +21,6 @@ namespace {
 // twenty on the way to the first layer.
 constexpr double kBf16Error = 0.02;
 
-// |ours - theirs| / |theirs|, both as vectors.
-double relative_error(const Tensor& ours, const Tensor& theirs) {
-  const std::vector<double> a = doubles(ours.on({})), b = doubles(theirs.on({}));
-  REQUIRE(a.size() == b.size());
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference += (a[i] - b[i]) * (a[i] - b[i]), size += b[i] * b[i];
-  return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
-}
-
 // After one step without weight decay the velocities are the gradients. Those of thresholds, sums that cancel, come as
 // one vector.
 struct FoundGradients {

@@ -76,24 +76,17 @@ TEST_CASE("cuda: golden: one training step of the authors' ResNet-20 on 32 image
   Variable loss = cross_entropy(logits, training.labels);
   loss.backward();
   CHECK(std::abs(loss.value().on({}).item() - golden.scalar("train_loss")) < 1e-5);
-  const auto error = [](const Tensor& ours, const Tensor& theirs) {
-    const std::vector<double> a = doubles(ours.on({})), b = doubles(theirs);
-    REQUIRE(a.size() == b.size());
-    double difference = 0, size = 0;
-    for (size_t i = 0; i < a.size(); ++i) difference += (a[i] - b[i]) * (a[i] - b[i]), size += b[i] * b[i];
-    return std::sqrt(difference / size);
-  };
-  CHECK(error(logits.value(), golden["train_logits"]) < 1e-3);
+  CHECK(relative_error(logits.value(), golden["train_logits"]) < 1e-3);
   double worst = 0;
   for (const auto& parameter : training.model->parameters()) {
     CAPTURE(parameter.name);
-    const double own = error(parameter.variable->grad(), golden["grad." + parameter.name]);
+    const double own = relative_error(parameter.variable->grad(), golden["grad." + parameter.name]);
     CHECK(own < 1e-3);
     worst = std::max(worst, own);
   }
   for (const auto& buffer : training.model->buffers()) {
     CAPTURE(buffer.name);
-    CHECK(error(*buffer.tensor, golden["buffer_after." + buffer.name]) < 1e-5);
+    CHECK(relative_error(*buffer.tensor, golden["buffer_after." + buffer.name]) < 1e-5);
   }
   MESSAGE("worst gradient error ", worst);
 }

@@ -42,6 +42,15 @@ inline std::vector<double> doubles(const Tensor& tensor) {
   return values;
 }
 
+/// |found - wanted| / |wanted|, both as vectors, on whatever device they lie; |found| where the wanted are all 0.
+inline double relative_error(const Tensor& found, const Tensor& wanted) {
+  const std::vector<double> a = doubles(found.on({})), b = doubles(wanted.on({}));
+  REQUIRE(a.size() == b.size());
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) difference += (a[i] - b[i]) * (a[i] - b[i]), size += b[i] * b[i];
+  return std::sqrt(size > 0 ? difference / size : difference);
+}
+
 /// Fails the test when the data are too trivial to prove anything: not finite, mostly zero, or all the same.
 inline void check_data(const Tensor& tensor, double least_non_zero = 0.5) {
   const std::vector<double> values = doubles(tensor);

@@ -105,19 +105,29 @@ inline void norm_gradient(int64_t rows, int64_t channels, const float* __restric
       gx[r * channels + i] = g[r * channels + i] * a[i] + (x[r * channels + i] * b[i] + c[i]);
 }
 
-// floor(2 K clamp(y / alpha, 0, 1)) as a byte; a NaN takes level 0.
-inline uint8_t half_step(float y, float alpha, float two_k) {
-  const float z = y / alpha, above_zero = z > 0 ? z : 0;
-  return static_cast<uint8_t>(static_cast<int32_t>((above_zero < 1 ? above_zero : 1) * two_k));
+// z * two_k - m with the sign of the exact difference, for the rounded product's integer part m.
+inline float past(float z, float two_k, int32_t m) {
+#ifdef __FMA__
+  return __builtin_fmaf(z, two_k, -static_cast<float>(m));
+#else
+  return static_cast<float>(static_cast<double>(z) * static_cast<double>(two_k) - static_cast<double>(m));
+#endif
+}
+
+// floor(2 K clamp(y / alpha, 0, 1)) exactly, as half_steps() has it; a NaN takes level 0.
+inline int32_t half_step(float y, float alpha, float two_k) {
+  const float z = y / alpha, above_zero = z > 0 ? z : 0, inside = above_zero < 1 ? above_zero : 1;
+  const int32_t m = static_cast<int32_t>(inside * two_k);
+  return m - (past(inside, two_k, m) < 0 ? 1 : 0);
 }
 
 inline void quantize(int64_t count, const float* __restrict x, float alpha, int32_t k, const uint8_t* __restrict table,
                      uint8_t* __restrict codes) {
   uint8_t m[kBlock];
-  const float two_k = static_cast<float>(2 * k);
+  const auto two_k = static_cast<float>(2 * k);
   for (int64_t start = 0; start < count; start += kBlock) {
     const int64_t size = count - start < kBlock ? count - start : kBlock;
-    for (int64_t i = 0; i < size; ++i) m[i] = half_step(x[start + i], alpha, two_k);
+    for (int64_t i = 0; i < size; ++i) m[i] = static_cast<uint8_t>(half_step(x[start + i], alpha, two_k));
     look_up(size, m, table, 2 * k + 1, codes + start);
   }
 }
@@ -125,13 +135,10 @@ inline void quantize(int64_t count, const float* __restrict x, float alpha, int3
 inline void quantize_wide(int64_t count, const float* __restrict x, float alpha, int32_t k,
                           const int16_t* __restrict table, uint8_t* __restrict codes) {
   int32_t m[kBlock];
-  const float two_k = static_cast<float>(2 * k);
+  const auto two_k = static_cast<float>(2 * k);
   for (int64_t start = 0; start < count; start += kBlock) {
     const int64_t size = count - start < kBlock ? count - start : kBlock;
-    for (int64_t i = 0; i < size; ++i) {
-      const float z = x[start + i] / alpha, above_zero = z > 0 ? z : 0;
-      m[i] = static_cast<int32_t>((above_zero < 1 ? above_zero : 1) * two_k);
-    }
+    for (int64_t i = 0; i < size; ++i) m[i] = half_step(x[start + i], alpha, two_k);
     for (int64_t i = 0; i < size; ++i) codes[start + i] = static_cast<uint8_t>(table[m[i]]);
   }
 }
@@ -165,16 +172,16 @@ inline double quantize_gradient(int64_t count, const float* __restrict g, const 
 inline void quantize_signed(int64_t count, const float* __restrict w, float alpha, int32_t k, bool ties_to_lower,
                             const uint8_t* __restrict table, int8_t* __restrict codes) {
   uint8_t m[kBlock], magnitude[kBlock];
-  const float two_k = static_cast<float>(2 * k);
+  const auto two_k = static_cast<float>(2 * k);
   const int32_t tie = ties_to_lower ? 1 : 0;
   for (int64_t start = 0; start < count; start += kBlock) {
     const int64_t size = count - start < kBlock ? count - start : kBlock;
     for (int64_t i = 0; i < size; ++i) {
       const float z = w[start + i] / alpha, size_of_z = z < 0 ? -z : z;
-      const float above_zero = size_of_z > 0 ? size_of_z : 0, scaled = (above_zero < 1 ? above_zero : 1) * two_k;
-      const int32_t step = static_cast<int32_t>(scaled);
-      const int32_t lowered = step > 0 ? step - tie : 0;
-      m[i] = static_cast<uint8_t>(static_cast<float>(step) == scaled ? lowered : step);
+      const float above_zero = size_of_z > 0 ? size_of_z : 0, inside = above_zero < 1 ? above_zero : 1;
+      const int32_t step = static_cast<int32_t>(inside * two_k), lowered = step > 0 ? step - tie : 0;
+      const float beyond = past(inside, two_k, step);
+      m[i] = static_cast<uint8_t>(beyond < 0 ? step - 1 : beyond > 0 ? step : lowered);
     }
     look_up(size, m, table, 2 * k + 1, magnitude);
     for (int64_t i = 0; i < size; ++i) {
@@ -227,12 +234,13 @@ inline void norm_relu_quantize(int64_t rows, int64_t channels, const float* __re
                                const float* __restrict factor, const float* __restrict shift, float alpha, int32_t k,
                                const uint8_t* __restrict table, uint8_t* __restrict codes) {
   uint8_t m[kBlock];
-  const float two_k = static_cast<float>(2 * k);
+  const auto two_k = static_cast<float>(2 * k);
   for (int64_t r = 0; r < rows; ++r, x += channels, codes += channels)
     for (int64_t start = 0; start < channels; start += kBlock) {
       const int64_t size = channels - start < kBlock ? channels - start : kBlock;
       for (int64_t i = 0; i < size; ++i)
-        m[i] = half_step(normed_relu(x[start + i], factor[start + i], shift[start + i]), alpha, two_k);
+        m[i] = static_cast<uint8_t>(
+            half_step(normed_relu(x[start + i], factor[start + i], shift[start + i]), alpha, two_k));
       look_up(size, m, table, 2 * k + 1, codes + start);
     }
 }

@@ -1,9 +1,12 @@
 #include "core/kernels/cpu/loops.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <string_view>
 
 #include "core/quant/level_set.h"
+#include "core/quant/projection.h"
 #include "tests/support/check_data.h"
 
 using namespace apotnet;
@@ -104,6 +107,41 @@ TEST_CASE("loops: the vector loops give the bits of the portable ones, sums incl
       CHECK(run_all(*avx2_loops(), size, channels) == run_all(generic_loops(), size, channels));
     }
 #endif
+}
+
+TEST_CASE("loops: values next to a midpoint take the level of the exact product, as half_steps has it") {
+  const LevelSet& levels = LevelSet::of_magnitude(LevelMethod::apot, 4);
+  const auto k = static_cast<int32_t>(levels.k());
+  std::vector<float> z;
+  for (int32_t m = 1; m < 2 * k; ++m)
+    for (const float toward : {0.0f, 1.0f}) {
+      const float middle = static_cast<float>(m) / static_cast<float>(2 * k);
+      z.insert(z.end(), {middle, std::nextafter(middle, toward)});
+    }
+  std::vector<uint8_t> table(Loops::kTableSize), codes(z.size()), expected;
+  std::ranges::transform(levels.half_step_table(), table.begin(),
+                         [](int16_t code) { return static_cast<uint8_t>(code); });
+  int lowered = 0;  // where float32 rounds 2 K z up to a midpoint
+  for (const float value : z) {
+    const int32_t m = half_steps(value, k, false);
+    expected.push_back(table[static_cast<size_t>(m)]);
+    lowered += table[static_cast<size_t>(value * static_cast<float>(2 * k))] != expected.back();
+  }
+  CHECK(lowered > 3);
+  const auto count = static_cast<int64_t>(z.size());
+  for (const Loops* loops : {&generic_loops(), &apotnet::loops()}) {
+    CAPTURE(loops->name);
+    loops->quantize(count, z.data(), 1.0f, k, table.data(), codes.data());
+    CHECK(codes == expected);
+    loops->quantize_wide(count, z.data(), 1.0f, k, levels.half_step_table().data(), codes.data());
+    CHECK(codes == expected);
+    std::vector<int8_t> signed_codes(z.size());
+    loops->quantize_signed(count, z.data(), 1.0f, k, false, table.data(), signed_codes.data());
+    CHECK(std::ranges::equal(signed_codes, expected));
+    const std::vector<float> ones(z.size(), 1.0f), zeros(z.size(), 0.0f);
+    loops->norm_relu_quantize(1, count, z.data(), ones.data(), zeros.data(), 1.0f, k, table.data(), codes.data());
+    CHECK(codes == expected);
+  }
 }
 
 TEST_CASE("loops: the right ones are chosen, and APOTNET_ISA=generic forces the portable ones") {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -176,10 +177,59 @@ TEST_CASE("projection: the half-step table is the nearest level for every m") {
       if (m < 2 * levels.k()) REQUIRE(levels.code_of_half_step(m) == best);
       REQUIRE(levels.half_step_table()[static_cast<size_t>(m)] == levels.code_of_half_step(m));
       const double z = static_cast<double>(m) / static_cast<double>(2 * levels.k());
-      if (z * static_cast<double>(2 * levels.k()) == static_cast<double>(m))  // m survives the division: a true tie
+      if (std::fma(z, static_cast<double>(2 * levels.k()), -static_cast<double>(m)) == 0)  // a true tie
         REQUIRE(project(levels, z) == nearest_code(levels, m));
     }
   }
+}
+
+// 2 K z, exactly: 24 bits times at most 32 in the 64 of long double.
+long double twice_k(const LevelSet& levels, float z) {
+  static_assert(std::numeric_limits<long double>::digits >= 56);
+  return static_cast<long double>(z) * static_cast<long double>(2 * levels.k());
+}
+
+// The floats next to each midpoint of two levels: body(index of the lower level, z, 2 K z - 2 K midpoint).
+template <typename Body>
+void for_floats_near_midpoints(const LevelSet& levels, const Body& body) {
+  for (size_t i = 0; i + 1 < levels.codes().size(); ++i) {
+    const double middle = static_cast<double>(levels.codes()[i] + levels.codes()[i + 1]) / 2;
+    float z = static_cast<float>(middle / static_cast<double>(levels.k()));
+    for (int step = 0; step < 5; ++step) z = std::nextafter(z, 0.0f);
+    for (int step = 0; step < 10; ++step, z = std::nextafter(z, 1.0f))
+      body(i, z, twice_k(levels, z) - static_cast<long double>(levels.codes()[i] + levels.codes()[i + 1]));
+  }
+}
+
+TEST_CASE("projection: floats next to a midpoint are compared with it exactly") {
+  for (const SetName& set : kAllSets) {
+    CAPTURE(name_of(set.method));
+    CAPTURE(set.bits);
+    const LevelSet& levels = LevelSet::of_magnitude(set.method, set.bits);
+    for_floats_near_midpoints(levels, [&](size_t i, float z, long double past) {
+      CAPTURE(z);
+      const bool upper = levels.ties_to_lower() ? past > 0 : past >= 0;
+      REQUIRE(project(levels, z) == levels.codes()[upper ? i + 1 : i]);
+    });
+  }
+}
+
+TEST_CASE("projection: apot levels are the reference's but for ties, exact or of its float32 distances") {
+  int ties = 0, compared = 0;
+  for (int bits = 2; bits <= 5; ++bits) {
+    CAPTURE(bits);
+    const LevelSet& levels = LevelSet::of_magnitude(LevelMethod::apot, bits);
+    for_floats_near_midpoints(levels, [&](size_t i, float z, long double past) {
+      CAPTURE(z);
+      const auto distance = [&](size_t level) {
+        return std::abs(z - static_cast<float>(levels.codes()[level]) / static_cast<float>(levels.k()));
+      };
+      ++compared;
+      if (past == 0 || distance(i) == distance(i + 1)) return void(++ties);
+      REQUIRE(project(levels, z) == levels.codes()[distance(i + 1) < distance(i) ? i + 1 : i]);
+    });
+  }
+  CHECK(ties < compared / 10);
 }
 
 TEST_CASE("projection: random z take the nearest level, in float and double") {

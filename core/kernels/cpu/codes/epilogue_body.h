@@ -113,7 +113,7 @@ inline void quantize_step(const QuantizeTarget& target, const Look& look, int64_
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const auto z = Vector::max(Vector::divide(value[i], alpha), Vector::all(0));  // a NaN takes level 0
-    m[i] = Vector::truncate(Vector::multiply(Vector::min(z, Vector::all(1)), top));
+    m[i] = Vector::floor_of_product(Vector::min(z, Vector::all(1)), top);
   }
   Vector::store_bytes(target.codes + first, look.codes_of(m));
 }
