@@ -20,6 +20,8 @@ struct Traffic {
 // The launches of the step that DeviceSteps (tools/training) records for a batch of 8-bit images.
 std::vector<cuda::Node> nodes_of_step(const ModelSettings& settings, const Shape& batch) {
   cuda_device();
+  const auto pool = cuda::Context::get().pool();
+  cuda::Context::get().set_pool(std::make_shared<cuda::Pool>());  // none of its memory may be touched
   emulation::set_idle(true);
   std::vector<cuda::Node> nodes;
   {
@@ -40,6 +42,7 @@ std::vector<cuda::Node> nodes_of_step(const ModelSettings& settings, const Shape
     nodes = cuda::Context::get().nodes_of(run);
   }
   emulation::set_idle(false);
+  cuda::Context::get().set_pool(pool);
   return nodes;
 }
 
