@@ -9,8 +9,7 @@
 #include "tests/emulation/block.h"
 #include "tests/emulation/runtime.h"
 #include "tests/emulation/training.h"
-#include "tests/support/cifar_records.h"
-#include "tests/support/golden.h"
+#include "tests/support/authors_resnet20.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
@@ -138,17 +137,13 @@ TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whateve
 }
 
 TEST_CASE("cuda: golden: a fused training step of the authors' ResNet-20 on 32 images") {
-  const auto checkpoint = reference_file("resnet20_3bit.pth.tar"),
-             expected = reference_file("resnet20_3bit.safetensors"),
-             images = data_path("cifar-10-batches-bin/test_batch.bin");
-  SKIP_WITHOUT(checkpoint);
-  SKIP_WITHOUT(expected);
-  SKIP_WITHOUT(images);
+  const AuthorsResnet20 authors;
+  SKIP_WITHOUT(authors);
   const FreshMemory fresh;
-  const Golden golden(expected);
-  const CifarRecords batch = first_records(images, 32);
+  const Golden golden(authors.expected);
+  const CifarRecords batch = authors.first(32);
   Training training(settings_of(LevelMethod::apot, QuantizerVariant::cifar, 3), batch.images, batch.labels, kCuda, 0);
-  load_state(*training.model, read_checkpoint_file(checkpoint.string()));
+  load_state(*training.model, read_checkpoint_file(authors.checkpoint.string()));
   training.optimizer->set_rate_factor(1);
   const auto work = cuda_device().repeat();
   work->run([&] {

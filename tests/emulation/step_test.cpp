@@ -4,8 +4,7 @@
 #include "layers/state.h"
 #include "tests/emulation/runtime.h"
 #include "tests/emulation/training.h"
-#include "tests/support/cifar_records.h"
-#include "tests/support/golden.h"
+#include "tests/support/authors_resnet20.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
@@ -61,17 +60,13 @@ TEST_CASE("cuda: a recorded step repeats the bits of steps one by one, and alloc
 }
 
 TEST_CASE("cuda: golden: one training step of the authors' ResNet-20 on 32 images") {
-  const auto checkpoint = reference_file("resnet20_3bit.pth.tar"),
-             expected = reference_file("resnet20_3bit.safetensors"),
-             images = data_path("cifar-10-batches-bin/test_batch.bin");
-  SKIP_WITHOUT(checkpoint);
-  SKIP_WITHOUT(expected);
-  SKIP_WITHOUT(images);
+  const AuthorsResnet20 authors;
+  SKIP_WITHOUT(authors);
   const PlainArithmetic plain;
-  const Golden golden(expected);
-  const CifarRecords batch = first_records(images, 32);
+  const Golden golden(authors.expected);
+  const CifarRecords batch = authors.first(32);
   Training training(settings_of(LevelMethod::apot, QuantizerVariant::cifar, 3), batch.images, batch.labels, kCuda);
-  load_state(*training.model, read_checkpoint_file(checkpoint.string()));
+  load_state(*training.model, read_checkpoint_file(authors.checkpoint.string()));
   const Variable logits = training.model->forward(Variable(training.images));
   Variable loss = cross_entropy(logits, training.labels);
   loss.backward();

@@ -3,9 +3,8 @@
 #include "core/ops/cross_entropy.h"
 #include "layers/state.h"
 #include "models/registry.h"
+#include "tests/support/authors_resnet20.h"
 #include "tests/support/backends.h"
-#include "tests/support/cifar_records.h"
-#include "tests/support/golden.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
@@ -63,16 +62,12 @@ TEST_CASE("golden: state of the model has the names, order and shapes of the aut
 }
 
 TEST_CASE("golden: logits of 256 test images in evaluation mode") {
-  const auto checkpoint = reference_file("resnet20_3bit.pth.tar"),
-             expected = reference_file("resnet20_3bit.safetensors"),
-             images = data_path("cifar-10-batches-bin/test_batch.bin");
-  SKIP_WITHOUT(checkpoint);
-  SKIP_WITHOUT(expected);
-  SKIP_WITHOUT(images);
-  const Golden golden(expected);
-  const CifarRecords batch = first_records(images, 256);
+  const AuthorsResnet20 authors;
+  SKIP_WITHOUT(authors);
+  const Golden golden(authors.expected);
+  const CifarRecords batch = authors.first(256);
   CHECK(doubles(batch.labels) == doubles(golden["labels"]));
-  const auto model = authors_model(checkpoint);
+  const auto model = authors_model(authors.checkpoint);
   model->set_training(false);
   const NoGrad no_grad;
   const Variable input(batch.images);
@@ -91,17 +86,13 @@ TEST_CASE("golden: logits of 256 test images in evaluation mode") {
 }
 
 TEST_CASE("golden: one training step on 32 test images: loss, every gradient, batch norm buffers") {
-  const auto checkpoint = reference_file("resnet20_3bit.pth.tar"),
-             expected = reference_file("resnet20_3bit.safetensors"),
-             images = data_path("cifar-10-batches-bin/test_batch.bin");
-  SKIP_WITHOUT(checkpoint);
-  SKIP_WITHOUT(expected);
-  SKIP_WITHOUT(images);
-  const Golden golden(expected);
-  const CifarRecords batch = first_records(images, 32);
+  const AuthorsResnet20 authors;
+  SKIP_WITHOUT(authors);
+  const Golden golden(authors.expected);
+  const CifarRecords batch = authors.first(32);
   for (const Backend backend : {Backend::cpu, Backend::reference}) {
     const BackendScope scope(backend);
-    const auto model = authors_model(checkpoint);
+    const auto model = authors_model(authors.checkpoint);
     const Variable logits = model->forward(Variable(batch.images));
     Variable loss = cross_entropy(logits, batch.labels);
     loss.backward();
