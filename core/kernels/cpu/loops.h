@@ -16,8 +16,10 @@ struct Loops {
 
   void (*relu)(int64_t count, const float* x, float* y);
   void (*relu_backward)(int64_t count, const float* gy, const float* y, float* gx);
-  /// y = x and position = pixel where x > y
-  void (*keep_larger)(int64_t count, const float* x, int32_t pixel, float* y, int32_t* position);
+  /// The largest of a window of rows x columns pixels, and the first pixel that has it, of each channel. x is the
+  /// window's first pixel, number `first` of an image [height][width][channels].
+  void (*largest_of_window)(int64_t channels, const float* x, int64_t rows, int64_t columns, int64_t width,
+                            int32_t first, float* y, int32_t* position);
   void (*add)(int64_t count, const float* a, const float* b, float* y);
   void (*scale)(int64_t count, const float* x, float factor, float* y);
   /// y = float(sum) * step

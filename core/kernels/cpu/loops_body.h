@@ -36,12 +36,36 @@ inline void relu_backward(int64_t count, const float* __restrict gy, const float
   for (int64_t i = 0; i < count; ++i) gx[i] = y[i] > 0 ? gy[i] : 0;
 }
 
-inline void keep_larger(int64_t count, const float* __restrict x, int32_t pixel, float* __restrict y,
-                        int32_t* __restrict position) {
-  for (int64_t i = 0; i < count; ++i) {
-    const bool larger = x[i] > y[i];
-    y[i] = larger ? x[i] : y[i];
-    position[i] = larger ? pixel : position[i];
+// Some channels at a time, of which the largest and their places stay in registers.
+inline void largest_of_window(int64_t channels, const float* __restrict x, int64_t rows, int64_t columns, int64_t width,
+                              int32_t first, float* __restrict y, int32_t* __restrict position) {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef int32_t Ints __attribute__((vector_size(32)));
+  constexpr int64_t kLanes = 8;
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    Floats largest, now;
+    __builtin_memcpy(&largest, x + c, sizeof largest);
+    Ints at = Ints{} + first;
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) {
+        __builtin_memcpy(&now, x + (i * width + j) * channels + c, sizeof now);
+        const Ints larger = now > largest;
+        largest = larger ? now : largest;
+        at = larger ? Ints{} + (first + static_cast<int32_t>(i * width + j)) : at;
+      }
+    __builtin_memcpy(y + c, &largest, sizeof largest);
+    __builtin_memcpy(position + c, &at, sizeof at);
+  }
+  for (; c < channels; ++c) {
+    y[c] = x[c];
+    position[c] = first;
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        if (const float now = x[(i * width + j) * channels + c]; now > y[c]) {
+          y[c] = now;
+          position[c] = first + static_cast<int32_t>(i * width + j);
+        }
   }
 }
 
@@ -348,7 +372,7 @@ inline void sgd(int64_t count, const float* __restrict g, float rate, float mome
 inline constexpr Loops kLoops{kName,
                               relu,
                               relu_backward,
-                              keep_larger,
+                              largest_of_window,
                               add,
                               scale,
                               scale_sums,

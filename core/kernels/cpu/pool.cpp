@@ -28,15 +28,9 @@ void CpuPool::max_pool(const Tensor& x, const PoolGeometry& geometry, Tensor& y,
     const Extent down(row % rows, height, geometry);
     for (int64_t column = 0; column < columns; ++column) {
       const Extent across(column, width, geometry);
-      float* to = ys + (row * columns + column) * channels;
-      int32_t* at = positions + (row * columns + column) * channels;
-      const int64_t begin = down.first * width + across.first;
-      std::copy_n(image + begin * channels, channels, to);
-      std::fill_n(at, channels, static_cast<int32_t>(begin));
-      for (int64_t i = down.first; i < down.end; ++i)
-        for (int64_t j = across.first; j < across.end; ++j)
-          loops().keep_larger(channels, image + (i * width + j) * channels, static_cast<int32_t>(i * width + j), to,
-                              at);
+      const int64_t first = down.first * width + across.first, to = (row * columns + column) * channels;
+      loops().largest_of_window(channels, image + first * channels, down.end - down.first, across.end - across.first,
+                                width, static_cast<int32_t>(first), ys + to, positions + to);
     }
   });
 }
