@@ -76,7 +76,7 @@ void run_eval(const EvalOptions& options, CommandContext& context) {
   if (!options.logits.empty())
     write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
   print_evaluation(options, opened, found, dataset->name(), compute.threads, context.options);
-  if (options.min_top1 && !(found.top1 >= *options.min_top1))  // of a NaN too
+  if (options.min_top1 && !(found.top1 >= *options.min_top1))  // a NaN is never reached
     fail(ErrorCategory::check_failed, "top-1 of ", fixed(found.top1, 2), " % is below --min-top1 ", *options.min_top1);
 }
 

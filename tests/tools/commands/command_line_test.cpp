@@ -161,6 +161,7 @@ TEST_CASE("training writes a run folder, and its checkpoint evaluates to the pri
   REQUIRE(apotnet_program(eval + " --threads 2").exit_code == 0);
   CHECK(test::read_text(folder / "logits.safetensors") == one_thread);
   CHECK(apotnet_program(eval + " --min-top1 99.9").exit_code == 1);
+  CHECK(apotnet_program(eval + " --min-top1 nan").exit_code == 1);
   CHECK(apotnet_program(tiny_training(folder / "run")).exit_code == 64);  // never overwritten
 }
 
@@ -380,9 +381,13 @@ TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test 
   CHECK(result["top1"].get<double>() >= 92.44);
   CHECK(result["top1"].get<double>() <= 92.54);
 
-  // The integer engine: the same logits, all bits.
-  REQUIRE(apotnet_program(command + " --bits 3 --engine integer --logits " + folder / "integer").exit_code == 0);
-  CHECK(test::read_text(folder / "integer") == test::read_text(folder / "float"));
+  // The integer engine: the same logits, all bits, with 1 and 2 threads.
+  for (const std::string threads : {"1", "2"}) {
+    REQUIRE(
+        apotnet_program(command + " --bits 3 --engine integer --threads " + threads + " --logits " + folder / "integer")
+            .exit_code == 0);
+    CHECK(test::read_text(folder / "integer") == test::read_text(folder / "float"));
+  }
 
   const Finished without_bits = apotnet_program(command);
   CHECK(without_bits.exit_code == 64);

@@ -109,11 +109,16 @@ template <typename Look>
 inline void quantize_step(const QuantizeTarget& target, const Look& look, int64_t first,
                           const Vector::Floats (&value)[4]) {
   const auto alpha = Vector::all(target.alpha), top = Vector::all(static_cast<float>(target.table->top));
+  const auto minus_one = Vector::all(-1);
   Vector::Ints m[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    const auto z = Vector::max(Vector::divide(value[i], alpha), Vector::all(0));  // a NaN takes level 0
-    m[i] = Vector::floor_of_product(Vector::min(z, Vector::all(1)), top);
+    const auto above_zero = Vector::max(Vector::divide(value[i], alpha), Vector::all(0));  // a NaN takes level 0
+    const auto z = Vector::min(above_zero, Vector::all(1));
+    m[i] = Vector::truncate(Vector::multiply(z, top));
+    // The product may have been rounded up to m, as half_steps() says.
+    const auto minus_m = Vector::multiply(Vector::to_floats(m[i]), minus_one);
+    m[i] = Vector::less_one_where_negative(m[i], Vector::multiply_add(z, top, minus_m));
   }
   Vector::store_bytes(target.codes + first, look.codes_of(m));
 }

@@ -23,11 +23,9 @@ struct Vector {
   static Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
   static Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
   static Ints truncate(Floats a) { return _mm512_cvttps_epi32(a); }
-  // Exactly, as half_steps() has it: the product may have been rounded up to an integer. For a, b >= 0.
-  static Ints floor_of_product(Floats a, Floats b) {
-    const Ints rounded = truncate(multiply(a, b));
-    const Floats past = _mm512_fmsub_ps(a, b, _mm512_cvtepi32_ps(rounded));
-    return _mm512_add_epi32(rounded, _mm512_srai_epi32(_mm512_castps_si512(past), 31));
+  static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+  static Ints less_one_where_negative(Ints a, Floats b) {
+    return _mm512_add_epi32(a, _mm512_srai_epi32(_mm512_castps_si512(b), 31));
   }
   static Ints half_rounded_up(Ints a) { return _mm512_srai_epi32(_mm512_add_epi32(a, _mm512_set1_epi32(1)), 1); }
 
