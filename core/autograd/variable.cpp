@@ -81,6 +81,12 @@ bool Variable::requires_grad() const { return defined() && node_->requires_grad;
 const Tensor& Variable::grad() const { return node_->grad; }
 void Variable::clear_grad() { node_->grad = {}; }
 
+void Variable::set_grad(Tensor gradient) {
+  require(requires_grad() && !node_->backward && gradient.shape() == shape(), "a gradient of shape ", gradient.shape(),
+          " cannot be set");
+  node_->grad = std::move(gradient);
+}
+
 Tensor& Variable::mutable_value() {
   require(defined() && !node_->backward, "only a leaf's value may be changed");
   return node_->value;

@@ -47,6 +47,8 @@ class Variable {
   /// The gradient; not defined() before backward(). Of non-leaves only during backward().
   const Tensor& grad() const;
   void clear_grad();
+  /// Puts a gradient that was added up elsewhere in place of a leaf's own.
+  void set_grad(Tensor gradient);
   /// The tensor of a leaf, to be changed in place by an optimizer or a checkpoint.
   Tensor& mutable_value();
 

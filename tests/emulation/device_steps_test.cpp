@@ -1,6 +1,9 @@
 // Steps of a training on the device, in parts, from placements and from pixels.
 #include "tools/training/device_steps.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "core/kernels/cuda/context.h"
 #include "core/ops/cross_entropy.h"
 #include "core/ops/elementwise.h"
@@ -123,6 +126,49 @@ TEST_CASE("cuda: pixels that come with each batch give the bits of a data set on
     CHECK(same_bits(states[0][i], states[1][i]));
   }
   CHECK(states[0].back().item() == 8);  // batches that a batch norm has seen
+}
+
+TEST_CASE("cuda: the parts of a step are fused, and those of one size take the same room") {
+  cuda_device();
+  const auto dataset = take_first(open_dataset("shapes10", "", Split::train, {5, 20, 10}), 6);
+  const ResidentImages resident = make_resident(*dataset, 2, kCuda);
+  struct Begun {
+    std::vector<cuda::Node> nodes;
+    size_t allocations;
+  };
+  const auto first_step = [&](int count) {
+    Training training(4, kCuda);
+    training.model->set_training(true);
+    DeviceSteps steps(cuda_device(), *training.model, *training.optimizer, resident, kSmoothing);
+    Loader loader(dataset, options_for(BatchContent::placements));
+    std::vector<Batch> parts;
+    for (int i = 0; i < count; ++i) parts.push_back(*loader.next());
+    const size_t before = emulation::live_allocations();
+    Begun begun{cuda::Context::get().nodes_of([&] { steps.step(parts, 1); }), 0};
+    begun.allocations = emulation::live_allocations() - before;
+    return begun;
+  };
+  first_step(2);  // what lives on after it is there for the others
+  const Begun two = first_step(2), three = first_step(3);
+  CHECK(three.allocations == two.allocations);
+  // The first part runs and the second one is recorded: a third one is copied in, its launches are there.
+  const auto count = [&](std::string_view name) {
+    return std::ranges::count(two.nodes, name, [](const cuda::Node& node) { return std::string_view(node.name); });
+  };
+  CHECK(count("convolution") == 2);
+  CHECK(count("quantize and convolve") == 2 * 20);
+  CHECK(three.nodes.size() == two.nodes.size() + 1);
+}
+
+TEST_CASE("cuda: memory of a copy is not given back before the copy") {
+  cuda_device();
+  const Tensor values = Tensor::full({100}, DType::f32, 1, kCuda);
+  // Other memory takes the place at once where a copy was forgotten; under the address sanitizer it is an error itself.
+  cuda_device().late_copy()->start(values);
+  std::vector<std::byte> others[8];
+  for (auto& other : others) other.resize(400, std::byte{7});
+  cuda_device().synchronize();
+  for (const auto& other : others) CHECK(std::ranges::count(other, std::byte{7}) == 400);
 }
 
 TEST_CASE("cuda: a place of an early copy is filled again when the device has read it") {

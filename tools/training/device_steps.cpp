@@ -48,45 +48,37 @@ DeviceSteps::DeviceSteps(Accelerator& device, Model& model, Sgd& optimizer, cons
   for (Late& late : late_) late.trouble = device.late_copy();
 }
 
-DeviceSteps::Recorded& DeviceSteps::recorded(const std::vector<Batch>& parts) {
-  int64_t count = 0;
-  for (const Batch& batch : parts) count += batch.labels.elements();
-  if (const auto known = by_size_.find(count); known != by_size_.end()) return known->second;
-  Recorded step;
+DeviceSteps::Recorded& DeviceSteps::recorded(const Batch& batch, double share) {
+  const int64_t size = batch.labels.elements();
+  const auto [place, is_new] = by_size_.try_emplace({size, share});
+  Recorded& part = place->second;
+  if (!is_new) return part;
   const Device device = device_of(model_);
-  const Shape& whole = parts[0].pixels.defined() ? parts[0].pixels.shape() : images_.images.shape();
-  const int64_t largest = parts[0].labels.elements();
-  // The parts take turns, so they share the room for their images.
-  const Tensor images({largest, whole[1], whole[2], whole[3]}, DType::f32, device);
-  for (const Batch& batch : parts) {
-    const int64_t size = batch.labels.elements();
-    Part part;
-    part.source = images_;
-    part.placements = Tensor({size, 4}, DType::s32, device);
-    part.images = images.part(0, size);
-    part.labels = Tensor({size}, DType::s32, device);
-    part.placement_copy = device_.early_copy();
-    if (batch.pixels.defined()) {
-      part.source.images = Tensor(batch.pixels.shape(), DType::u8, device);
-      part.source.labels = Tensor({size}, DType::s32, device);
-      part.pixel_copy = device_.early_copy();
-      part.label_copy = device_.early_copy();
-    }
-    step.parts.push_back(std::move(part));
+  part.source = images_;
+  if (batch.pixels.defined()) {
+    part.source.images = Tensor(batch.pixels.shape(), DType::u8, device);
+    part.source.labels = Tensor({size}, DType::s32, device);
+    part.pixel_copy = device_.early_copy();
+    part.label_copy = device_.early_copy();
   }
-  step.work = device_.repeat();
-  return by_size_.emplace(count, std::move(step)).first->second;
+  const Shape& whole = part.source.images.shape();
+  part.placements = Tensor({size, 4}, DType::s32, device);
+  part.placement_copy = device_.early_copy();
+  part.images = Tensor({size, whole[1], whole[2], whole[3]}, DType::f32, device);
+  part.labels = Tensor({size}, DType::s32, device);
+  part.work = device_.repeat();
+  return part;
 }
 
-void DeviceSteps::copy_in(const Batch& batch, Part& part) {
+void DeviceSteps::copy_in(const Batch& batch, Recorded& part) {
   part.placement_copy->start(batch.placements, part.placements);
   if (!part.pixel_copy) return;
   part.pixel_copy->start(batch.pixels, part.source.images);
   part.label_copy->start(batch.labels, part.source.labels);
 }
 
-// Adds `share` of the gradients of a part's loss.
-void DeviceSteps::train(Part& part, double share) {
+// Computes `share` of the gradients of a part's loss.
+void DeviceSteps::train(Recorded& part, double share) {
   call("gather_batch", &BatchKernels::gather_batch, part.source, part.placements, part.images, part.labels);
   const Variable logits = model_.forward(Variable(part.images));
   Variable loss = cross_entropy(logits, part.labels, label_smoothing_);
@@ -98,14 +90,15 @@ void DeviceSteps::train(Part& part, double share) {
   part.loss = loss.value();
 }
 
-void DeviceSteps::run(Recorded& step) {
-  double images = 0;
-  for (const Part& part : step.parts) images += static_cast<double>(part.labels.elements());
+void DeviceSteps::run(Recorded& part, double share) {
   std::vector<int64_t> counts;
-  for_each_count(model_, [&](int64_t count) { counts.push_back(count + static_cast<int64_t>(step.parts.size())); });
-  step.work->run([&] {
-    for (Part& part : step.parts) train(part, static_cast<double>(part.labels.elements()) / images);
-    optimizer_.update();
+  for_each_count(model_, [&](int64_t count) { counts.push_back(count + 1); });
+  part.work->run([&] {
+    train(part, share);
+    if (share == 1)
+      optimizer_.update();
+    else
+      add_gradients_to_totals();
     optimizer_.clear_gradients();
   });
   // What a step counts on the host is no part of the recorded one, whether it is called or not.
@@ -113,24 +106,62 @@ void DeviceSteps::run(Recorded& step) {
   for_each_count(model_, [&](int64_t& count) { count = *counted++; });
 }
 
-void DeviceSteps::copy_out(const Recorded& step, const std::vector<Batch>& parts, Late& late) {
-  late.count = parts.size();
-  while (late.parts.size() < late.count) late.parts.push_back({device_.late_copy(), device_.late_copy(), {}});
-  for (size_t i = 0; i < late.count; ++i) {
-    late.parts[i].loss->start(step.parts[i].loss);
-    late.parts[i].logits->start(step.parts[i].logits);
-    late.parts[i].labels = parts[i].labels;
+void DeviceSteps::make_totals() {
+  update_ = device_.repeat();
+  constexpr int64_t kAligned = 64;  // elements: kernels read several at once
+  std::vector<int64_t> begins{0};
+  for (const auto& parameter : model_.parameters()) {
+    parameters_.push_back(*parameter.variable);
+    const int64_t elements = parameters_.back().value().elements();
+    begins.push_back(begins.back() + (elements + kAligned - 1) / kAligned * kAligned);
   }
-  late.trouble->start(device_.trouble());
+  all_totals_ = Tensor::zeros({begins.back()}, parameters_[0].value().dtype(), device_of(model_));
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor& value = parameters_[i].value();
+    totals_.push_back(all_totals_.part(begins[i], value.elements()).reshaped(value.shape()));
+  }
+  has_total_.resize(parameters_.size());
+}
+
+void DeviceSteps::add_gradients_to_totals() {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor& gradient = parameters_[i].grad();
+    if (!gradient.defined()) continue;
+    has_total_[i] = true;
+    call("accumulate", &ElementwiseKernels::accumulate, gradient, totals_[i]);
+  }
+}
+
+void DeviceSteps::update_by_totals() {
+  update_->run([&] {
+    for (size_t i = 0; i < parameters_.size(); ++i)
+      if (has_total_[i]) parameters_[i].set_grad(totals_[i]);
+    optimizer_.update();
+    optimizer_.clear_gradients();
+    all_totals_.fill(0);
+  });
 }
 
 std::optional<StepResult> DeviceSteps::step(const std::vector<Batch>& parts, double rate_factor) {
-  Recorded& now = recorded(parts);
-  for (size_t i = 0; i < parts.size(); ++i) copy_in(parts[i], now.parts[i]);
+  if (parts.size() > 1 && !update_) make_totals();
+  double images = 0;
+  for (const Batch& part : parts) images += static_cast<double>(part.labels.elements());
   optimizer_.set_rate_factor(rate_factor);
-  run(now);
   const size_t next = 1 - turn_;
-  copy_out(now, parts, late_[next]);
+  Late& late = late_[next];
+  late.count = parts.size();
+  while (late.parts.size() < late.count) late.parts.push_back({device_.late_copy(), device_.late_copy(), {}});
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const double share = static_cast<double>(parts[i].labels.elements()) / images;
+    Recorded& part = recorded(parts[i], share);
+    copy_in(parts[i], part);
+    run(part, share);
+    late.parts[i].loss->start(part.loss);
+    late.parts[i].logits->start(part.logits);
+    late.parts[i].labels = parts[i].labels;
+  }
+  if (parts.size() > 1) update_by_totals();
+  late.trouble->start(device_.trouble());
   std::optional<StepResult> former = finish();
   turn_ = next;
   pending_ = true;

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/kernels/accelerator.h"
@@ -28,41 +29,48 @@ struct StepResult {
 };
 
 /// Training steps of a model that lies on a device: images are made there, the step of a batch size is recorded and
-/// repeated as a whole from then on, and what a step tells is read while the next one runs.
+/// repeated as a whole from then on, and what a step tells is read while the next one runs. Of a batch that is cut into
+/// parts, a part of one size is recorded and takes the same room every time, and so is the update behind them.
 class DeviceSteps {
  public:
   /// Model, optimizer and images outlive it and keep their addresses.
   DeviceSteps(Accelerator& device, Model& model, Sgd& optimizer, const ResidentImages& images, double label_smoothing);
 
   /// Begins a step; returns what the step before it left. Its images come in the parts that go through the network one
-  /// after the other, each with its share in the gradients; steps with as many images are cut into the same parts.
+  /// after the other, each with its share in the gradients.
   std::optional<StepResult> step(const std::vector<Batch>& parts, double rate_factor);
   /// Waits for the step begun last, if its result has not been returned yet.
   std::optional<StepResult> finish();
 
  private:
-  // The tensors that a part of a recorded step reads and writes, and the ways into them.
-  struct Part {
+  // A recorded part, or a whole step of one part, and the tensors that it reads and writes.
+  struct Recorded {
     ResidentImages source;  // its own pixels or the whole data set
     Tensor placements, images, labels, loss, logits;
     std::unique_ptr<EarlyCopy> pixel_copy, label_copy, placement_copy;
-  };
-  // What belongs to one batch size.
-  struct Recorded {
-    std::vector<Part> parts;
     std::unique_ptr<RepeatedWork> work;
   };
-  Recorded& recorded(const std::vector<Batch>& parts);
-  void copy_in(const Batch& batch, Part& part);
-  void run(Recorded& step);
-  void train(Part& part, double share);
+  Recorded& recorded(const Batch& part, double share);
+  void copy_in(const Batch& batch, Recorded& part);
+  void run(Recorded& part, double share);
+  void train(Recorded& part, double share);
+  void make_totals();
+  void add_gradients_to_totals();
+  void update_by_totals();
 
   Accelerator& device_;
   Model& model_;
   Sgd& optimizer_;
   const ResidentImages& images_;
   double label_smoothing_;
-  std::map<int64_t, Recorded> by_size_;
+  std::map<std::pair<int64_t, double>, Recorded> by_size_;  // in images, and share of the step
+
+  // What the gradients of the parts add up to, by parameter; some parameters may have none.
+  std::vector<Variable> parameters_;
+  std::vector<Tensor> totals_;
+  Tensor all_totals_;  // what totals_ are parts of
+  std::vector<bool> has_total_;
+  std::unique_ptr<RepeatedWork> update_;
 
   // The copies of a step and of the one before it take turns.
   struct LatePart {
@@ -74,7 +82,6 @@ class DeviceSteps {
     size_t count = 0;             // of this step
     std::unique_ptr<LateCopy> trouble;
   };
-  void copy_out(const Recorded& step, const std::vector<Batch>& parts, Late& late);
   Late late_[2];
   size_t turn_ = 0;
   bool pending_ = false;
