@@ -49,12 +49,13 @@ else()
 endif()
 
 if(NOT reason)
-  # All processors from Ampere on: code for the ones named, and one for future processors to translate. Never `native`.
+  # All processors from Ampere on: code for the ones named. Drivers translate that of sm_90 for sm_100 to 110, which have none
+  # of their own, and that of sm_120 for what comes after. Never `native`.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     if(toolkit_version VERSION_LESS 12.8)
       set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
     else()
-      set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 120)
+      set(CMAKE_CUDA_ARCHITECTURES 80-real 90 120)
     endif()
   endif()
   if(NOT CMAKE_CUDA_HOST_COMPILER)

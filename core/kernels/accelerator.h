@@ -70,5 +70,7 @@ class Accelerator {
 
 /// The CUDA device, made ready by the first call. Error(unavailable) in one line where there is none.
 Accelerator& cuda_device();
+/// Which of several it is, as the driver counts them, named before the first call: 0 otherwise.
+void choose_cuda_device(int number);
 
 }  // namespace apotnet

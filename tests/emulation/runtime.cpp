@@ -59,7 +59,7 @@ struct Runtime {
   std::vector<std::unique_ptr<CUstream_st>> streams;
   std::map<cudaEvent_t, std::shared_ptr<CUevent_st>> events;
   size_t allocations = 0;
-  int device_count = 1;
+  int device_count = 1, compute_major = 9;
   bool idle = false;
   std::set<const std::byte*> reserved;  // of the device memory: address space alone
   std::string fault;
@@ -213,6 +213,7 @@ const std::byte* end_of_block(const void* pointer) {
 }
 
 void set_device_count(int count) { runtime().device_count = count; }
+void set_compute_major(int major) { runtime().compute_major = major; }
 void set_idle(bool idle) { runtime().idle = idle; }
 
 }  // namespace emulation
@@ -245,7 +246,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 4;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = runtime().compute_major;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
@@ -257,7 +258,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "emulated device");
-  properties->major = 9;
+  properties->major = runtime().compute_major;
   properties->multiProcessorCount = 4;
   properties->totalGlobalMem = size_t{8} << 30;
   return cudaSuccess;

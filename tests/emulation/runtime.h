@@ -37,5 +37,7 @@ void set_idle(bool idle);
 
 /// How many devices cudaGetDeviceCount finds, 1 at first; with none it answers as a machine without a driver does.
 void set_device_count(int count);
+/// Their compute capability: major 9 at first, minor 0.
+void set_compute_major(int major);
 
 }  // namespace emulation

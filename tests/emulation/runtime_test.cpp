@@ -42,6 +42,30 @@ TEST_CASE("cuda: kernels run where their tensors lie, and a mixture is an error"
   CHECK_THROWS_WITH_AS(call("relu", &ElementwiseKernels::relu, x, host), doctest::Contains("of the host"), Error);
 }
 
+TEST_CASE("cuda: a device that is not there or too old is refused in one line") {
+  const auto refused = [](int number, const std::string& message) {
+    try {
+      cuda::open_device(number);
+      FAIL("was opened");
+    } catch (const Error& error) {
+      CHECK(error.category() == ErrorCategory::unavailable);
+      CHECK(std::string(error.what()) == message);
+    }
+  };
+  refused(1, "no CUDA device 1: there is cuda:0 alone");
+  emulation::set_device_count(3);
+  CHECK(cuda::open_device(2) == "emulated device");
+  refused(3, "no CUDA device 3: there are cuda:0 to cuda:2");
+  emulation::set_compute_major(7);
+  refused(1,
+          "the CUDA device 1, emulated device, is of compute capability 7.0; 8.0 (Ampere) or newer is needed; "
+          "use --device cpu");
+  emulation::set_compute_major(9);
+  emulation::set_device_count(0);
+  refused(0, "no CUDA device (driver not found); use --device cpu");
+  emulation::set_device_count(1);
+}
+
 TEST_CASE("cuda: freed memory is handed out again for the same size") {
   on_device({1, 2, 3, 4, 5, 6, 7});
   const size_t before = emulation::allocation_count();

@@ -7,24 +7,9 @@
 namespace apotnet::cuda {
 namespace {
 
-// The name of the device that everything runs on.
-std::string choose_device() {
-  int count = 0;  // stays as it is where there is no driver
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0) {
-    int driver = 0;
-    const bool found = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
-    cudaGetLastError();
-    fail(ErrorCategory::unavailable, "no CUDA device (",
-         !found                                 ? "driver not found"
-         : error == cudaErrorInsufficientDriver ? "the driver is too old for CUDA 13"
-                                                : "the driver finds none",
-         "); use --device cpu");
-  }
-  check(cudaSetDevice(0), "choosing the CUDA device");
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, 0), "asking for the CUDA device");
-  return properties.name;
+int& chosen() {
+  static int number = 0;
+  return number;
 }
 
 // What the host writes or reads cannot wait until a recorded step runs.
@@ -42,12 +27,39 @@ bool waits(const char* name, std::vector<std::any> addresses, std::function<void
 
 }  // namespace
 
+std::string open_device(int number) {
+  int count = 0;  // stays as it is where there is no driver
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    int driver = 0;
+    const bool found = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
+    cudaGetLastError();
+    fail(ErrorCategory::unavailable, "no CUDA device (",
+         !found                                 ? "driver not found"
+         : error == cudaErrorInsufficientDriver ? text("the driver is too old for CUDA ", CUDART_VERSION / 1000)
+                                                : "the driver finds none",
+         "); use --device cpu");
+  }
+  if (number >= count)
+    fail(ErrorCategory::unavailable, "no CUDA device ", number, ": there ",
+         count == 1 ? std::string("is cuda:0 alone") : text("are cuda:0 to cuda:", count - 1));
+  check(cudaSetDevice(number), "choosing the CUDA device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, number), "asking for the CUDA device");
+  if (properties.major < 8)
+    fail(ErrorCategory::unavailable, "the CUDA device ", number, ", ", properties.name, ", is of compute capability ",
+         properties.major, ".", properties.minor, "; 8.0 (Ampere) or newer is needed; use --device cpu");
+  return properties.name;
+}
+
 Context& Context::get() {
   static Context* context = new Context;  // outlives static tensors
   return *context;
 }
 
-Context::Context() : device_name_(choose_device()) {
+void Context::choose(int number) { chosen() = number; }
+
+Context::Context() : device_name_(open_device(chosen())) {
   use_device_memory(this);
   tickets_ = Tensor({kTickets}, DType::s32, kCuda);
   trouble_ = Tensor({1}, DType::s32, kCuda);

@@ -17,12 +17,17 @@ struct Node {
   size_t reads = 0, writes = 0;
 };
 
+/// Makes the device of this number, as the driver counts them, that of the process; its name. Error(unavailable) where
+/// it is not there or too old for the kernels.
+std::string open_device(int number);
+
 /// The device in use: its stream, memory and the few words that kernels share. Everything of this process runs on one
 /// stream, so kernels follow each other in the order of the calls.
 class Context : public DeviceMemory {
  public:
-  /// Made at the first call. Error(unavailable) where there is no device.
+  /// Made at the first call, on device 0 unless choose() has named another. Error(unavailable) where it is not there.
   static Context& get();
+  static void choose(int number);
 
   const Stream& stream() const { return stream_; }
   const std::string& device_name() const { return device_name_; }

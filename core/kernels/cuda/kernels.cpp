@@ -69,6 +69,21 @@ class GraphWork : public RepeatedWork {
   bool first_ = true, settled_ = false;
 };
 
+// Pinned memory of one copy, which the device has done when the memory goes.
+struct Place {
+  Place() = default;
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() { done.wait(); }
+  std::byte* of_size(size_t bytes) {
+    if (!memory || memory->size() < bytes) memory.emplace(bytes);
+    return memory->data();
+  }
+
+  std::optional<Pinned<std::byte>> memory;
+  Event done;
+};
+
 // Two places in turn: one is filled while the device may still read the other.
 class PinnedInput : public EarlyCopy {
  public:
@@ -77,18 +92,14 @@ class PinnedInput : public EarlyCopy {
             "an early copy of ", from.shape(), " to ", to.shape());
     Place& place = places_[turn_];
     turn_ = 1 - turn_;
-    place.read.synchronize();
-    if (!place.memory || place.memory->size() < from.bytes()) place.memory.emplace(from.bytes());
-    std::memcpy(place.memory->data(), from.raw(), from.bytes());
-    to.copy_from({place.memory->data(), from.bytes()});
-    place.read.record(Context::get().stream());
+    place.done.synchronize();
+    std::byte* memory = place.of_size(from.bytes());
+    std::memcpy(memory, from.raw(), from.bytes());
+    to.copy_from({memory, from.bytes()});
+    place.done.record(Context::get().stream());
   }
 
  private:
-  struct Place {
-    std::optional<Pinned<std::byte>> memory;
-    Event read;  // by the device
-  };
   Place places_[2];
   size_t turn_ = 0;
 };
@@ -98,22 +109,20 @@ class PinnedCopy : public LateCopy {
   void start(const Tensor& from) override {
     shape_ = from.shape();
     dtype_ = from.dtype();
-    if (!memory_ || memory_->size() < from.bytes()) memory_.emplace(from.bytes());
     const Stream& stream = Context::get().stream();
-    check(cudaMemcpyAsync(memory_->data(), from.raw(), from.bytes(), cudaMemcpyDeviceToHost, stream.get()),
+    check(cudaMemcpyAsync(place_.of_size(from.bytes()), from.raw(), from.bytes(), cudaMemcpyDeviceToHost, stream.get()),
           "copying to the host");
-    done_.record(stream);
+    place_.done.record(stream);
   }
   Tensor finish() override {
-    done_.synchronize();
+    place_.done.synchronize();
     Tensor result(shape_, dtype_);
-    result.copy_from({memory_->data(), result.bytes()});
+    result.copy_from({place_.memory->data(), result.bytes()});
     return result;
   }
 
  private:
-  std::optional<Pinned<std::byte>> memory_;
-  Event done_;
+  Place place_;
   Shape shape_;
   DType dtype_ = DType::f32;
 };
@@ -155,6 +164,8 @@ const Kernels& cuda_kernels() {
                                &pool,  &linear, &loss, &update,   &batch, &codes};
   return kernels;
 }
+
+void choose_cuda_device(int number) { cuda::Context::choose(number); }
 
 Accelerator& cuda_device() {
   cuda::Context::get();

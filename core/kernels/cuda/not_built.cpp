@@ -12,5 +12,6 @@ namespace {
 
 const Kernels& cuda_kernels() { fail_not_built(); }
 Accelerator& cuda_device() { fail_not_built(); }
+void choose_cuda_device(int) {}
 
 }  // namespace apotnet

@@ -42,6 +42,8 @@ class Event {
   /// Later work of `stream` waits for what was recorded.
   void hold(const Stream& stream) const { check(cudaStreamWaitEvent(stream.get(), event_, 0), "waiting for an event"); }
   void synchronize() const { check(cudaEventSynchronize(event_), "waiting for an event"); }
+  /// The same for destructors, whatever has gone wrong.
+  void wait() const noexcept { cudaEventSynchronize(event_); }
 
  private:
   cudaEvent_t event_ = nullptr;
