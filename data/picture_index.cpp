@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/base/parallel.h"
+#include "core/io/atomic_file.h"
 #include "core/io/crc32c.h"
 
 namespace apotnet {
@@ -44,7 +45,8 @@ constexpr int64_t kGroup = 64;  // pictures that are decoded side by side
 /// A file under a temporary name until it is whole.
 class FileInMaking {
  public:
-  explicit FileInMaking(fs::path path) : path_(std::move(path)), temporary_(text(path_.string(), ".tmp.", ::getpid())) {
+  explicit FileInMaking(const fs::path& path)
+      : path_(replaceable_file(path.string())), temporary_(text(path_.string(), ".tmp.", ::getpid())) {
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor_ < 0) refuse();
   }
@@ -246,6 +248,10 @@ void write_picture_index(const fs::path& file, const PictureFolder& folder, int 
   out.write(table, sizeof header);
   out.write(std::as_bytes(std::span(&header, 1)), 0);
   out.finish();
+}
+
+int resized_side_of(const fs::path& file) {
+  return static_cast<int>(read_table(file.string(), MappedFile(file).bytes()).header.resized);
 }
 
 std::shared_ptr<const Dataset> open_picture_index(const fs::path& path, DatasetInfo info,

@@ -48,9 +48,14 @@ int main(int argc, char** argv) {
   using apotnet::ErrorCategory;
   std::signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of write(), as a full disk is
   apotnet::CommandContext context;
+  context.command_line.assign(argv, argv + argc);
   const std::string& color = context.options.color;
   try {
-    return run(argc, argv, context);
+    const int code = run(argc, argv, context);
+    // What did not get out, into a full disk for one, is no result.
+    if (!std::cout.flush() && code == 0)
+      return report("stdout: cannot write all of the output", static_cast<int>(ErrorCategory::cannot_write), color);
+    return code;
   } catch (const apotnet::Error& error) {
     const bool bug = error.category() == ErrorCategory::internal;
     return report(std::string(error.what()) + (bug ? " (a bug: please report it with the command line)" : ""),

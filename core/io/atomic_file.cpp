@@ -95,16 +95,30 @@ void rename_into_place(const std::string& path, const std::string& temporary) {
   reach("folder-flushed");
 }
 
+// A pipe or device, itself or behind symbolic links.
+bool is_stream(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+}
+
+void write_stream(const std::string& path, const Chunks& chunks) {
+  Descriptor stream(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  bool written = stream.number() >= 0;
+  for (size_t i = 0; written && i < chunks.size(); ++i) written = write_all(stream.number(), chunks[i]);
+  if (!written || !stream.close()) fail(ErrorCategory::cannot_write, path, ": cannot write: ", std::strerror(errno));
+}
+
 std::string temporary_name(const std::string& path) { return text(path, ".tmp.", ::getpid()); }
 
 }  // namespace
 
 std::vector<std::byte> read_file(const std::string& path, size_t most_bytes) {
+  if (path.empty()) fail(ErrorCategory::input_missing, "the name of a file to read is empty");
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.number() < 0) {
     const bool missing = errno == ENOENT || errno == ENOTDIR;
-    fail(missing ? ErrorCategory::input_missing : ErrorCategory::damaged_data, path,
-         ": cannot open: ", std::strerror(errno), missing ? "; check its name and folder" : "; check its permissions");
+    fail(ErrorCategory::input_missing, path, ": cannot open: ", std::strerror(errno),
+         missing ? "; check its name and folder" : "; check its permissions");
   }
   struct stat status {};
   if (::fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode))
@@ -125,10 +139,28 @@ std::vector<std::byte> read_file(const std::string& path, size_t most_bytes) {
   return bytes;
 }
 
+std::string replaceable_file(const std::string& path) {
+  namespace fs = std::filesystem;
+  const auto refuse = [&](const std::string& why) { fail(ErrorCategory::cannot_write, path, ": cannot write: ", why); };
+  constexpr int kMostLinks = 40;  // as the system follows
+  fs::path target = path;
+  std::error_code error;
+  for (int links = 0; fs::is_symlink(fs::symlink_status(target, error)); ++links) {
+    if (links == kMostLinks) refuse(std::strerror(ELOOP));
+    target = target.parent_path() / fs::read_symlink(target, error);  // an absolute one stands for itself
+    if (error) refuse(error.message());
+  }
+  const fs::file_status status = fs::status(target, error);
+  if (fs::is_directory(status)) refuse(std::strerror(EISDIR));
+  if (fs::exists(status) && !fs::is_regular_file(status)) refuse("it is a pipe or device, not a file");
+  return target.string();
+}
+
 void write_file_atomically(const std::string& path, const Chunks& chunks) {
-  const std::string temporary = temporary_name(path);
-  write_temporary(path, temporary, chunks);
-  rename_into_place(path, temporary);
+  if (is_stream(path)) return write_stream(path, chunks);
+  const std::string target = replaceable_file(path), temporary = temporary_name(target);
+  write_temporary(target, temporary, chunks);
+  rename_into_place(target, temporary);
 }
 
 void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks) {

@@ -12,13 +12,18 @@ namespace apotnet {
 /// Pieces of a file in order.
 using Chunks = std::vector<std::span<const std::byte>>;
 
-/// The whole file. Error(input_missing) when there is none, Error(damaged_data) when it is a folder, has more than
-/// `most_bytes`, cannot be read or changes its size meanwhile.
+/// The whole file. Error(input_missing) when there is none or it may not be read, Error(damaged_data) when it is a
+/// folder, has more than `most_bytes`, cannot be read or changes its size meanwhile.
 std::vector<std::byte> read_file(const std::string& path, size_t most_bytes = SIZE_MAX);
 
 /// Writes PATH.tmp.<pid>, flushes it to the disk, renames it over `path` and flushes the folder: a crash at any moment
 /// leaves the former file or the new one, never half of one. Error(cannot_write); the temporary file is removed.
+/// Symbolic links stay, what they lead to is replaced; a pipe or device is written to as it is.
 void write_file_atomically(const std::string& path, const Chunks& chunks);
+
+/// What a file written to `path` replaces: the end of the symbolic links there. Error(cannot_write) when a folder, pipe
+/// or device is in the place.
+std::string replaceable_file(const std::string& path);
 
 /// The same, and what stood at `path` is kept as `former_path`, in the same file system. At every moment `path` holds a
 /// whole file if it did before, and so does `former_path`.

@@ -1,7 +1,9 @@
 #include "core/io/atomic_file.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,6 +46,41 @@ TEST_CASE("a file is written whole, read whole and nothing else is left") {
   CHECK(read_text(path) == "one two");
   write_file_atomically(path, {});
   CHECK(read_file(path).empty());
+  CHECK(entries_in(folder) == 1);
+}
+
+TEST_CASE("a symbolic link stays and what it leads to is written") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "disk");
+  std::filesystem::create_symlink("disk/a", folder / "near");  // relative to where it stands
+  std::filesystem::create_symlink(folder / "near", folder / "far");
+  for (const char* content : {"1", "2"}) {  // a file that is new, and one that is there
+    write_file_atomically(folder / "far", {bytes_of(content)});
+    CHECK(read_text(folder / "disk/a") == content);
+  }
+  CHECK(std::filesystem::is_symlink(folder / "near"));
+  CHECK(std::filesystem::is_symlink(folder / "far"));
+
+  std::filesystem::create_symlink("ring", folder / "ring");
+  CHECK(category_of([&] { write_file_atomically(folder / "ring", {bytes_of("1")}); }) == ErrorCategory::cannot_write);
+  CHECK(category_of([&] { write_file_atomically(folder / "disk", {bytes_of("1")}); }) == ErrorCategory::cannot_write);
+  CHECK(std::filesystem::is_directory(folder / "disk"));
+  CHECK(entries_in(folder) == 4);
+}
+
+TEST_CASE("a pipe is written to as it is, and is no place for a file") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "pipe";
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  write_file_atomically(path, {bytes_of("one "), bytes_of("two")});
+  char content[16];
+  REQUIRE(::read(reader, content, sizeof content) == 7);
+  CHECK(std::string_view(content, 7) == "one two");
+  ::close(reader);
+  CHECK(category_of([&] { replaceable_file(path); }) == ErrorCategory::cannot_write);
+  CHECK(std::filesystem::is_fifo(path));
   CHECK(entries_in(folder) == 1);
 }
 
