@@ -62,7 +62,11 @@ std::optional<Image> PictureFolder::decoded(int64_t index, const WantedPart& wan
   try {
     return read_image((folder_ / list_.pictures[static_cast<size_t>(index)].path).string(), wanted);
   } catch (const Error& error) {
-    if (!options_.replace_damaged || error.category() != ErrorCategory::damaged_data) throw;
+    if (error.category() != ErrorCategory::damaged_data) throw;
+    if (!options_.replace_damaged)
+      fail(ErrorCategory::damaged_data, error.what(),
+           "; mend or remove the file, or have it replaced: data.damaged=replace in a configuration, --replace-damaged "
+           "of data index");
     const std::scoped_lock lock(mutex_);
     damaged_.emplace(index, error.what());
     if (!first) first = error;

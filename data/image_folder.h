@@ -22,6 +22,7 @@ struct PictureOptions {
   /// the error ends the reading.
   bool replace_damaged = false;
   bool refuse_other_files = false;  ///< files that are no pictures are an error, and not left out
+  bool as_indexed = false;          ///< a picture index is taken with the resized side that it was made with
 };
 
 /// The pictures below FOLDER/CLASS (list_pictures(), read_image()), decoded whenever they are asked for; from any

@@ -1,5 +1,7 @@
 #include "data/imagenet.h"
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "data/imagenet_classes.h"
 #include "data/picture_index.h"
@@ -42,8 +44,12 @@ std::shared_ptr<const Dataset> read_imagenet(const fs::path& folder, Split split
   if (!holds(root, split)) refuse(root, split);
   DatasetInfo info = imagenet_info();
   info.split_name = name_of(split);
-  if (const fs::path cache = root / cache_of(split); is_there(cache))
-    return open_picture_index(cache, std::move(info), options.geometry);
+  if (const fs::path cache = root / cache_of(split); is_there(cache)) {
+    PictureGeometry geometry = options.geometry;
+    if (options.as_indexed) geometry.resized = resized_side_of(cache);
+    if (options.as_indexed) geometry.size = std::min(geometry.size, geometry.resized);
+    return open_picture_index(cache, std::move(info), geometry);
+  }
   return open_image_folder(root / folder_of(split), std::move(info), options);
 }
 

@@ -24,6 +24,9 @@ namespace apotnet {
 void write_picture_index(const std::filesystem::path& file, const PictureFolder& folder, int resized,
                          const std::function<void(int64_t done)>& progress = {});
 
+/// The shorter side that the pictures of such a file were resized to. Errors of open_picture_index().
+int resized_side_of(const std::filesystem::path& file);
+
 /// The data set of such a file. Its cuts are those of the pictures' own files, bit for bit; random_resized_crop needs
 /// these and is Error(configuration), as is another shorter side. Error(damaged_data) where the file contradicts
 /// itself, and for a picture with a wrong checksum when it is read.

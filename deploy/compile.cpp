@@ -1,5 +1,6 @@
 #include "deploy/compile.h"
 
+#include "core/base/error.h"
 #include "deploy/batch_network.h"
 #include "deploy/image_network.h"
 
@@ -25,6 +26,17 @@ std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t wi
   LoweredNetwork lowered = lower(model, height, width, channels);
   if (device == Device{}) return std::make_unique<ImageNetwork>(std::move(lowered.plan), std::move(lowered.steps));
   return std::make_unique<BatchNetwork>(std::move(lowered.plan), lowered.steps, device);
+}
+
+std::unique_ptr<IntegerNetwork> compile_if_possible(Model& model, int64_t height, int64_t width, int64_t channels,
+                                                    Device device, std::string& why) {
+  try {
+    return compile(model, height, width, channels, device);
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unavailable) throw;
+    why = error.what();
+    return {};
+  }
 }
 
 }  // namespace apotnet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "deploy/lower.h"
 #include "models/model.h"
@@ -14,5 +15,9 @@ LoweredNetwork lower(Model& model, int64_t height, int64_t width, int64_t channe
 /// The integer network of a trained model, which computes on `device`.
 std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t width, int64_t channels,
                                         Device device = {});
+
+/// The same, or none, and in `why` the reason, where an integer network cannot hold the model.
+std::unique_ptr<IntegerNetwork> compile_if_possible(Model& model, int64_t height, int64_t width, int64_t channels,
+                                                    Device device, std::string& why);
 
 }  // namespace apotnet

@@ -22,7 +22,7 @@ bool has_sign(const Quantized& codes) { return codes.codes.dtype() == DType::s8;
 void require_narrow(const Quantized& codes) {
   if (!codes.exact())
     fail(ErrorCategory::unavailable,
-         "the integer engine sums codes of 8 bits; this network's level sets are wider: use --engine float");
+         "the integer engine sums codes of 8 bits; this network's level sets are wider; use --engine float");
 }
 
 Tensor normed(const Tensor& x, const BatchNormTerms& norm) {

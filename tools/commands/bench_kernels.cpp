@@ -97,7 +97,7 @@ void add_bench_kernels(CLI::App& parent, CommandContext& context) {
       "peak: the fastest run against the fastest the processor multiplies");
   command->add_option("--batch", bench->batch, "Images")->check(CLI::Range(1, 65536));
   command->add_option("--seconds", bench->seconds, "How long to measure, for every line")
-      ->check(CLI::Range(0.0, 3600.0));
+      ->check(number_between(0, 3600));
   command->add_option("--shape", bench->shape, "Only this shape")->check(CLI::IsMember(names));
   command->footer("Example: ./apotnet bench kernels --shape 16x32x32");
   command->callback([bench, &context] { run(*bench, context); });

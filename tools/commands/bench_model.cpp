@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/philox.h"
@@ -28,10 +29,10 @@ namespace {
 
 struct ModelBench {
   std::string name;  // train or infer
-  std::string model = "resnet20", checkpoint, data;
-  int bits = 4;
+  std::string model, checkpoint, data;
+  std::optional<int> bits;
   int64_t batch = 128;
-  std::string engine = "float";  // of inference: integer
+  std::string engine = "float";  // of inference: integer, or empty for integer where the network can be one
   double seconds = 5;
   bool profile = false;
 };
@@ -55,20 +56,31 @@ Problem with_data(Problem problem, const ModelBench& bench) {
   return problem;
 }
 
-Problem make_problem(const ModelBench& bench) {
-  const Shape one = model_input(bench.model);
-  ModelSettings settings{.name = bench.model, .classes = one[1] == 224 ? 1000 : 10, .quant = {}};
-  settings.quant.weight_bits = settings.quant.activation_bits = bench.bits;
-  Problem problem{settings, make_model(settings), Tensor({bench.batch, one[1], one[2], one[3]}, DType::f32),
-                  Tensor({bench.batch}, DType::s32)};
-  Philox weights(1, RandomStream::weights), images(1, RandomStream::bench);
+Problem with_random_weights(const ModelBench& bench) {
+  const std::string name = bench.model.empty() ? "resnet20" : bench.model;
+  ModelSettings settings{.name = name, .classes = model_input(name)[1] == 224 ? 1000 : 10, .quant = {}};
+  settings.quant.weight_bits = settings.quant.activation_bits = bench.bits.value_or(4);
+  Problem problem{settings, make_model(settings), {}, {}};
+  Philox weights(1, RandomStream::weights);
   problem.model->initialize(weights);
-  if (!bench.checkpoint.empty()) {
-    OpenedModel opened = open_model(bench.checkpoint, bench.bits);
-    problem.settings = opened.settings;
-    problem.model = std::move(opened.model);
-  }
+  return problem;
+}
+
+Problem with_weights_of_file(const ModelBench& bench) {
+  OpenedModel opened = open_model(bench.checkpoint, bench.bits);
+  if (!bench.model.empty() && bench.model != opened.settings.name)
+    fail(ErrorCategory::usage, "--model ", bench.model, ": ", bench.checkpoint, " holds a ", opened.settings.name,
+         "; leave --model out");
+  return {opened.settings, std::move(opened.model), {}, {}};
+}
+
+Problem make_problem(const ModelBench& bench) {
+  Problem problem = bench.checkpoint.empty() ? with_random_weights(bench) : with_weights_of_file(bench);
   if (!bench.data.empty()) return with_data(std::move(problem), bench);
+  const Shape one = model_input(problem.settings.name);
+  problem.images = Tensor({bench.batch, one[1], one[2], one[3]}, DType::f32);
+  problem.labels = Tensor({bench.batch}, DType::s32);
+  Philox images(1, RandomStream::bench);
   for (float& value : problem.images.data<float>()) value = static_cast<float>(images.normal());
   for (int32_t& label : problem.labels.data<int32_t>()) label = static_cast<int32_t>(images.below(10));
   return problem;
@@ -87,15 +99,22 @@ std::function<void()> training_step(const Problem& problem) {
 }
 
 // Images lie on the device beforehand and logits stay there: what is measured is the network, not the copies.
-std::function<void()> inference_step(const Problem& problem, const std::string& engine, Device device) {
+std::function<void()> inference_step(const Problem& problem, ModelBench& bench, Device device, bool quiet) {
   problem.model->set_training(false);
   const Tensor images = problem.images.on(device);
   const auto wait = [device] {
     if (device != Device{}) cuda_device().synchronize();
   };
-  if (engine == "integer") {
-    const std::shared_ptr<IntegerNetwork> network =
-        compile(*problem.model, images.size(1), images.size(2), images.size(3), device);
+  std::shared_ptr<IntegerNetwork> network;
+  if (bench.engine == "integer")
+    network = compile(*problem.model, images.size(1), images.size(2), images.size(3), device);
+  if (bench.engine.empty()) {
+    std::string why_float;
+    network = compile_if_possible(*problem.model, images.size(1), images.size(2), images.size(3), device, why_float);
+    bench.engine = network ? "integer" : "float";
+    if (!network && !quiet) std::cerr << "apotnet: computes in float: " << why_float << std::endl;
+  }
+  if (network) {
     return [images, network, wait] {
       network->run(images);
       wait();
@@ -131,20 +150,21 @@ void print_rates(const ModelBench& bench, const Problem& problem, int threads, c
     add_peaks(line, peaks);
     print_json(line);
   } else {
-    std::cout << bench.name << " " << problem.settings.name << ", " << problem.settings.quant.weight_bits
-              << " bits, batch " << bench.batch << ", "
+    std::cout << bench.name << " " << problem.settings.name << ", " << problem.settings.quant.weight_bits << " bits, "
+              << (bench.name == "infer" ? bench.engine + " engine, " : "") << "batch " << bench.batch << ", "
               << (global.device == "cpu" ? text(threads, " threads") : global.device) << ": " << fixed(rates.median, 1)
               << " images/s (" << fixed(rates.min, 1) << " to " << fixed(rates.max, 1) << " over " << rates.repeats
               << " steps), peak memory " << peak_mib << " MiB\n";
   }
 }
 
-void run(const ModelBench& bench, const CommandContext& context) {
+void run(ModelBench bench, const CommandContext& context) {
   const bool trains = bench.name == "train";
   const Compute compute =
       trains ? Compute{apply_compute_options(context.options), {}} : apply_device_options(context.options);
   const Problem problem = make_problem(bench);
-  const auto step = trains ? training_step(problem) : inference_step(problem, bench.engine, compute.device);
+  const auto step =
+      trains ? training_step(problem) : inference_step(problem, bench, compute.device, context.options.quiet);
   const Peaks before = measure_peaks();
   const Rates rates = measure({static_cast<double>(bench.batch), step}, bench.seconds, [&] {
     if (bench.profile) profile_kernels(true);
@@ -159,14 +179,15 @@ void run(const ModelBench& bench, const CommandContext& context) {
 CLI::App* add(CLI::App& parent, CommandContext& context, const std::shared_ptr<ModelBench>& bench,
               const std::string& description) {
   CLI::App* command = parent.add_subcommand(bench->name, description);
-  command->add_option("--model", bench->model, "Network")->check(CLI::IsMember(model_names()));
-  command->add_option("--bits", bench->bits, "Bit width, 2 to 8, or 32: float")
+  command->add_option("--model", bench->model, "Network (default: resnet20, or that of --checkpoint)")
+      ->check(CLI::IsMember(model_names()));
+  command->add_option("--bits", bench->bits, "Bit width, 2 to 8, or 32: float (default: 4, or that of --checkpoint)")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
   command->add_option("--checkpoint", bench->checkpoint,
-                      "Weights of a file (with --bits where it does not say) in place of random ones");
+                      "Weights of a file, with --bits where it does not say, in place of random ones");
   command->add_option("--data", bench->data, "Test images, as in cifar10:DIR, in place of random ones");
   command->add_option("--batch", bench->batch, "Images per step")->check(CLI::Range(1, 65536));
-  command->add_option("--seconds", bench->seconds, "How long to measure")->check(CLI::Range(0.0, 3600.0));
+  command->add_option("--seconds", bench->seconds, "How long to measure")->check(number_between(0, 3600));
   command->add_flag("--profile", bench->profile, "Time per kernel, on stderr");
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet bench " + bench->name + " --bits 4 --batch 128 --threads 1 --json");
@@ -185,9 +206,10 @@ void add_bench_train(CLI::App& parent, CommandContext& context) {
 void add_bench_infer(CLI::App& parent, CommandContext& context) {
   const auto bench = std::make_shared<ModelBench>();
   bench->name = "infer";
-  bench->engine = "integer";
+  bench->engine.clear();
   add(parent, context, bench, "Evaluation, on random weights and images")
-      ->add_option("--engine", bench->engine, "integer (default), or float: evaluation as in training")
+      ->add_option("--engine", bench->engine,
+                   "integer (default where the codes of the network have 8 bits), or float: evaluation as in training")
       ->check(CLI::IsMember({"integer", "float"}));
 }
 

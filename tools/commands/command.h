@@ -1,13 +1,16 @@
 #pragma once
 
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "core/tensor/device.h"
 
 namespace CLI {
 class App;
-}
+class Validator;
+}  // namespace CLI
 
 namespace apotnet {
 
@@ -25,6 +28,7 @@ struct GlobalOptions {
 /// What a command leaves behind for main: its exit code, set by the callback that CLI11 runs.
 struct CommandContext {
   GlobalOptions options;
+  std::vector<std::string> command_line;
   int exit_code = 0;
 };
 
@@ -54,6 +58,9 @@ struct Compute {
 /// a device. Error(unavailable) for a device that is not there.
 int apply_compute_options(const GlobalOptions& options);
 Compute apply_device_options(const GlobalOptions& options);
+
+/// For an option with a number from `low` to `high`; no NaN.
+CLI::Validator number_between(double low, double high = std::numeric_limits<double>::infinity());
 
 /// Prints one JSON object as a line on stdout.
 void print_json(const nlohmann::ordered_json& object);

@@ -26,7 +26,7 @@ struct SplitCheck {
 
 // Reads every image and label; the readers stop at what is damaged.
 SplitCheck check_split(const std::string& name, const fs::path& root, Split split) {
-  const auto data = open_dataset(name, root, split);
+  const auto data = open_dataset(name, root, split, {.pictures = {.geometry = {}, .as_indexed = true}});
   const auto archive = dataset_archive(name);
   std::vector<int64_t> counts(static_cast<size_t>(data->classes()));
   for (int64_t i = 0; i < data->size(); ++i) ++counts[static_cast<size_t>(data->label(i))];

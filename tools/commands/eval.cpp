@@ -94,10 +94,11 @@ void add_eval(CLI::App& app, CommandContext& context) {
           "--engine", options->engine,
           "float: evaluation as in training; integer: the same logits from integer sums and thresholds, faster")
       ->check(CLI::IsMember({"float", "integer"}));
-  command->add_option("--limit", options->limit, "Only the first N images")->check(CLI::PositiveNumber);
+  command->add_option("--limit", options->limit, "Only the first N images")->check(number_between(1));
   command->add_option("--logits", options->logits,
                       "Write logits [n, classes] and labels [n] to this .safetensors file");
-  command->add_option("--min-top1", options->min_top1, "Exit with 1 when top-1 % is lower");
+  command->add_option("--min-top1", options->min_top1, "Exit with 1 when top-1 % is lower")
+      ->check(number_between(0, 100));
   add_compute_options(*command, context);
   command->footer("Example: ./apotnet eval --checkpoint resnet20_3bit.pth.tar --bits 3 --data cifar10:DIR --json");
   command->callback([options, &context] { run_eval(*options, context); });

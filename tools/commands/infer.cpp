@@ -57,10 +57,13 @@ DatasetInfo trained_on(const InferOptions& options, const OpenedModel& opened) {
 /// A trained network with what surrounds it: from decoded images to class probabilities.
 class Classifier {
  public:
-  Classifier(std::unique_ptr<Model> model, DatasetInfo info, bool integer)
+  /// `engine`: integer or float; empty for integer where the network can be one. `why_float` says why it could not.
+  Classifier(std::unique_ptr<Model> model, DatasetInfo info, const std::string& engine, std::string& why_float)
       : model_(std::move(model)), info_(std::move(info)), normalise_(info_.mean, info_.std) {
     model_->set_training(false);
-    if (integer) network_ = compile(*model_, info_.height, info_.width, info_.channels);
+    if (engine == "integer") network_ = compile(*model_, info_.height, info_.width, info_.channels);
+    if (engine.empty())
+      network_ = compile_if_possible(*model_, info_.height, info_.width, info_.channels, {}, why_float);
   }
 
   const std::vector<std::string>& class_names() const { return info_.class_names; }
@@ -181,13 +184,16 @@ void run_infer(const InferOptions& options, CommandContext& context) {
   const std::vector<std::string> files = image_files(options.images, context.options.quiet);
   OpenedModel opened = open_model(options.checkpoint, options.bits);
   const QuantSettings& quant = opened.settings.quant;
-  const bool quantized = quant.weight_bits < 32 && quant.activation_bits < 32;
   const DatasetInfo info = trained_on(options, opened);
   const bool keeps_pictures = !options.html.empty();
   ContactSheet sheet(text(opened.settings.name, ", ", quant.weight_bits, "-bit weights, ", quant.activation_bits,
                           "-bit activations, ", options.checkpoint));
-  Classifier classifier(std::move(opened.model), info,
-                        options.engine.empty() ? quantized : options.engine == "integer");
+  const bool quantized = quant.weight_bits < 32 && quant.activation_bits < 32;
+  std::string why_float;
+  Classifier classifier(std::move(opened.model), info, options.engine.empty() && !quantized ? "float" : options.engine,
+                        why_float);
+  if (!why_float.empty() && !context.options.quiet)
+    std::cerr << "apotnet: computes in float: " << why_float << std::endl;
 
   std::vector<std::variant<Prepared, Error>> group;
   for (size_t begin = 0; begin < files.size(); begin += kGroup) {
@@ -228,12 +234,13 @@ void add_infer(CLI::App& app, CommandContext& context) {
                    "taken")
       ->required();
   command->add_option("--top", options->top, "Print the N most probable classes (default: 5)")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1));
   command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
   command
       ->add_option("--engine", options->engine,
-                   "integer (default for quantized networks) or float; both give the same probabilities")
+                   "integer (default where the codes of the network have 8 bits) or float; both give the same "
+                   "probabilities")
       ->check(CLI::IsMember({"float", "integer"}));
   command->add_option(
       "--data", options->data,

@@ -66,6 +66,7 @@ void add_train(CLI::App& app, CommandContext& context) {
       fail(ErrorCategory::usage, "--resume ", *options->resume, " names the run folder; leave --out away");
     options->quiet = context.options.quiet;
     options->color = context.options.color;
+    options->command_line = context.command_line;
     if (!options->data.empty()) {  // recorded with the run, like any other override
       const DataSpec spec = parse_data_spec(options->data);
       options->overrides.push_back("data.name=" + spec.name);

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
 #include "core/quant/level_set.h"
+#include "data/registry.h"
 #include "tools/config/schema.h"
 #include "tools/nearest.h"
 
@@ -264,12 +265,40 @@ class Reader {
         if (run.stages[j].name == stage.name)
           mistake(origin("name"), "stages.", i, ".name: \"", stage.name, "\" is the name of stages.", j, " too");
     }
+    check_data(root);
     if (run.data.ghost_batch == 1)
       mistake(find(root, "data.ghost_batch")->origin,
               "data.ghost_batch: a single image has no statistics worth the name; expected 0 (off) or at least 2");
     if (run.quant.grad_scale != 1 && run.quant.variant != "imagenet")
       mistake(find(root, "quant.grad_scale")->origin,
               "quant.grad_scale: only the imagenet variant scales these gradients; set quant.variant to imagenet");
+  }
+
+  // What can be told without the files of the data set.
+  void check_data(const JsonNode& root) {
+    const DataConfig& data = result_.run.data;
+    const auto origin = [&](const char* path) {
+      const JsonNode* node = find(root, path);
+      return node ? node->origin : root.origin;
+    };
+    if (data.batch % data.accumulate != 0)
+      mistake(origin("data.accumulate"), "data.accumulate: a batch of ", data.batch, " cannot be cut into ",
+              data.accumulate, " equal parts");
+    const auto has = [&](const char* name) { return std::ranges::count(data.augment, name) > 0; };
+    const bool crops = has("random_crop"), resizes = has("random_resized_crop");
+    if (crops && resizes)
+      mistake(origin("data.augment"), "data.augment: random_crop and random_resized_crop exclude each other");
+    if (!mistakes_.empty()) return;  // the name may be none
+    if ((crops || resizes) && dataset_info(data.name).resized_side == 0)
+      mistake(origin("data.augment"), "data.augment: random_crop and random_resized_crop are for larger pictures than ",
+              data.name, " has; use pad_crop");
+    const auto check_held_out = [&](const char* path, int64_t images) {
+      if (data.validation >= images)
+        mistake(origin(path), path, ": ", images, " training images, and data.validation holds out ", data.validation,
+                " of them");
+    };
+    if (data.train_limit > 0) check_held_out("data.train_limit", data.train_limit);
+    if (!has_files(data.name)) check_held_out("data.train_count", data.train_count);
   }
 
   std::string to_json() {

@@ -206,7 +206,9 @@ std::vector<Field> stage_fields() {
        .low = 2,
        .high = 32,
        .unit = "bits",
-       .help = "Width of weights and activations, 2 to 8, or 32: not quantized"},
+       .help = "Width of weights and activations, 2 to 8, or 32: not quantized. APoT codes of up to 5 bits are "
+               "convolved as "
+               "integers, wider ones in float32"},
       {.path = "stages.*.weight_bits",
        .target = STAGE_FIELD(weight_bits),
        .low = 2,

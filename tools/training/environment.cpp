@@ -52,7 +52,8 @@ Json describe(const StartOfRun& start) {
           {"threads", start.threads},
           {"seed", start.seed},
           {"config", std::filesystem::path(start.config).filename().string()},
-          {"overrides", start.overrides}};
+          {"overrides", start.overrides},
+          {"command_line", start.command_line}};
 }
 
 }  // namespace

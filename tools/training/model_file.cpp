@@ -35,7 +35,7 @@ std::vector<std::string> class_names_of(const std::string& path, const TensorFil
   return list.get<std::vector<std::string>>();
 }
 
-OpenedModel open_native(const std::string& path, const TensorFile& file) {
+OpenedModel open_native(const std::string& path, const TensorFile& file, std::optional<int> bits) {
   require_readable_format(file, path);
   const RunConfig run = parse_resolved(required_metadata(file, path, "config"), path);
   const std::string name = required_metadata(file, path, "stage");
@@ -43,6 +43,9 @@ OpenedModel open_native(const std::string& path, const TensorFile& file) {
   for (const StageConfig& stage : run.stages)
     if (stage.name == name && last) {
       const ModelSettings settings = model_settings(run, stage, last->size(0));
+      if (bits && (*bits != settings.quant.weight_bits || *bits != settings.quant.activation_bits))
+        fail(ErrorCategory::usage, "--bits ", *bits, ": ", path, " says ", settings.quant.weight_bits,
+             "-bit weights and ", settings.quant.activation_bits, "-bit activations; leave --bits out");
       return {make_model(settings), settings, run.data.name, class_names_of(path, file, settings.classes), run, {}};
     }
   fail(ErrorCategory::damaged_data, path, ": ",
@@ -116,10 +119,10 @@ OpenedModel open_model(const std::string& path, std::optional<int> bits) {
   const TensorFile file = read_checkpoint_file(path);
   OpenedModel opened;
   try {
-    opened = file.metadata.contains("format_version") ? open_native(path, file) : open_foreign(path, file, bits);
+    opened = file.metadata.contains("format_version") ? open_native(path, file, bits) : open_foreign(path, file, bits);
     opened.report = load_state(*opened.model, file);
   } catch (const Error& error) {
-    if (std::string_view(error.what()).starts_with(path)) throw;
+    if (std::string_view(error.what()).find(path) != std::string_view::npos) throw;
     fail(error.category(), path, ": ", error.what());
   }
   if (!opened.report.missing.empty())

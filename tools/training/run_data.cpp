@@ -47,11 +47,6 @@ LoaderOptions loader_options(const RunConfig& run) {
   const auto has = [&](const char* name) {
     return std::ranges::find(run.data.augment, name) != run.data.augment.end();
   };
-  if (has("random_crop") && has("random_resized_crop"))
-    fail(ErrorCategory::configuration, "data.augment: random_crop and random_resized_crop exclude each other");
-  if (run.data.batch % run.data.accumulate != 0)
-    fail(ErrorCategory::configuration, "data.accumulate: a batch of ", run.data.batch, " cannot be cut into ",
-         run.data.accumulate, " equal parts");
   const Cut cut = has("random_crop")           ? Cut::random_crop
                   : has("random_resized_crop") ? Cut::random_resized_crop
                                                : Cut::centre;

@@ -22,8 +22,7 @@ DatasetOptions dataset_options(const RunConfig& run);
 /// One split as the configuration describes it.
 std::shared_ptr<const Dataset> open_run_split(const RunConfig& run, Split split);
 
-/// How a run reads its training images, in the parts of data.accumulate. Error(configuration) for augmentations that
-/// exclude each other and for a batch that cannot be cut into the parts.
+/// How a run reads its training images, in the parts of data.accumulate.
 LoaderOptions loader_options(const RunConfig& run);
 
 }  // namespace apotnet

@@ -87,8 +87,9 @@ std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
     folder = given.parent_path().parent_path();
     if (folder.empty()) folder = ".";
   } else {
-    resumed_ = find_newest_training((folder / "checkpoints").string(), [](const std::string& message) {
+    resumed_ = find_newest_training((folder / "checkpoints").string(), [&](const std::string& message) {
       std::cerr << "apotnet: warning: " << message << std::endl;
+      progress_.log("warning: " + message);
     });
   }
   if (!resumed_) {
@@ -113,6 +114,7 @@ void Trainer::prepare_folder() {
   status_file_.emplace(folder_->file("status.json"));
   StartOfRun start{.config = options_.config_path,
                    .overrides = options_.overrides,
+                   .command_line = options_.command_line,
                    .seed = run_.seed,
                    .threads = options_.threads,
                    .from = {}};
@@ -201,6 +203,12 @@ Stage Trainer::resume_stage() {
   restore(*resumed_, *stage.model, stage.optimizer);
   stage.position = position;
   resumed_.reset();
+  // Where it stands if no epoch is left to train.
+  status_.stage = position.stage;
+  status_.stage_number = position.stage_number + 1;
+  status_.stages = static_cast<int64_t>(run_.stages.size());
+  status_.epoch = status_.epochs = stage.config.epochs;
+  status_.step = status_.steps = (data_.train->size() - 1) / run_.data.batch + 1;
   return stage;
 }
 
@@ -374,7 +382,11 @@ Evaluation Trainer::finish_stage(const Stage& stage) {
                                .test_top1 = found.top1,
                                .test_top5 = found.top5,
                                .seconds = found.seconds});
-  if (more) progress_.line(text(stage.position.stage, ": test ", fixed(found.top1, 2), " %"));
+  const std::string result = text(stage.position.stage, ": test ", fixed(found.top1, 2), " %");
+  if (more)
+    progress_.line(result);
+  else
+    progress_.log(result);  // printed as the result of the run
   return found;
 }
 

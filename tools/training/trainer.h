@@ -28,9 +28,10 @@ struct TrainOptions {
   std::string init;  ///< checkpoint that the last stage starts from, in place of the stages before it
   /// Continue a run: a checkpoint, a run folder, or empty for `out` or the newest run of this configuration.
   std::optional<std::string> resume;
-  std::vector<std::string> overrides;  ///< already part of the configuration; for environment.json
-  int threads = 1;                     ///< in use; for environment.json
-  Device device;                       ///< that trains and evaluates
+  std::vector<std::string> overrides;     ///< already part of the configuration; for environment.json
+  std::vector<std::string> command_line;  ///< for environment.json
+  int threads = 1;                        ///< in use; for environment.json
+  Device device;                          ///< that trains and evaluates
   bool quiet = false;
   std::string color = "auto";  ///< auto, always or never
 };

@@ -79,6 +79,11 @@ TEST_CASE("wrong command lines exit with 64 and one line that says what to do") 
         Row{"config", "a command is missing, one of show, check"},
         Row{"levels --bogus", "--bogus"},
         Row{"bench infer --engine fast", "--engine"},
+        Row{"bench infer --seconds nan", "--seconds: nan is no number from 0 to 3600"},
+        Row{"eval --checkpoint x --limit -1", "--limit: -1 is no number from 1;"},
+        Row{"eval --checkpoint x --min-top1 nan", "--min-top1: nan is no number from 0 to 100"},
+        Row{"eval --checkpoint x --min-top1 0.5.1", "--min-top1: 0.5.1 is no number"},
+        Row{"eval --checkpoint x --device cuda:x", "no such device; expected cpu, cuda or cuda:NUMBER"},
         Row{"bench kernels --shape 3x3", "--shape"},
         Row{"bench data --data nothing:x", "no data set nothing"}}) {
     CAPTURE(row.arguments);
@@ -114,6 +119,9 @@ TEST_CASE("missing and damaged inputs have their exit codes") {
                 folder / "r",
             66, "apotnet data fetch cifar10"},
         Row{"eval --device cuda --checkpoint x", 69, "--device cpu"},
+        Row{"train x.json --device cuda:7", 69, "--device cpu"},
+        Row{"infer --device cuda:1 --checkpoint x y.png", 69, "computes on the CPU only"},
+        Row{"eval --checkpoint ''", 66, "the name of a file to read is empty"},
         Row{tiny_training("/proc/nowhere"), 74, "/proc/nowhere"}}) {
     CAPTURE(row.arguments);
     const Finished finished = apotnet_program(row.arguments);
@@ -125,6 +133,13 @@ TEST_CASE("missing and damaged inputs have their exit codes") {
   CHECK(checked.exit_code == 78);
   for (const char* fragment : {"stages.0.epochs", "stages.0.lr", "did you mean seed"})
     CHECK(checked.error.find(fragment) != std::string::npos);
+}
+
+TEST_CASE("output that does not fit is an error") {
+  const Finished full = run_program("sh -c '" APOTNET_BINARY " levels --bits 3 > /dev/full'");
+  CHECK(full.exit_code == 74);
+  CHECK(full.one_line());
+  CHECK(full.error.find("stdout: cannot write") != std::string::npos);
 }
 
 TEST_CASE("training writes a run folder, and its checkpoint evaluates to the printed accuracy") {
@@ -161,7 +176,6 @@ TEST_CASE("training writes a run folder, and its checkpoint evaluates to the pri
   REQUIRE(apotnet_program(eval + " --threads 2").exit_code == 0);
   CHECK(test::read_text(folder / "logits.safetensors") == one_thread);
   CHECK(apotnet_program(eval + " --min-top1 99.9").exit_code == 1);
-  CHECK(apotnet_program(eval + " --min-top1 nan").exit_code == 1);
   CHECK(apotnet_program(tiny_training(folder / "run")).exit_code == 64);  // never overwritten
 }
 
@@ -320,6 +334,23 @@ TEST_CASE("bench prints what comparisons read") {
   CHECK(data["images_per_second_per_thread"].get<double>() == data["images_per_second"].get<double>() / 2);
 }
 
+TEST_CASE("what a checkpoint says of itself is not contradicted") {
+  const TemporaryFolder folder;
+  REQUIRE(apotnet_program(tiny_training(folder / "run")).exit_code == 0);
+  const std::string checkpoint = " --checkpoint " + folder / "run/checkpoints/last.safetensors";
+  const auto refused = [](const std::string& arguments, const char* fragment) {
+    CAPTURE(arguments);
+    const Finished finished = apotnet_program(arguments);
+    CHECK(finished.exit_code == 64);
+    CHECK(finished.one_line());
+    CHECK(finished.error.find(fragment) != std::string::npos);
+  };
+  CHECK(apotnet_program("eval --bits 4" + checkpoint).exit_code == 0);
+  refused("eval --bits 3" + checkpoint, "says 4-bit weights and 4-bit activations; leave --bits out");
+  refused("bench infer --bits 32" + checkpoint, "leave --bits out");
+  refused("bench infer --model resnet32" + checkpoint, "holds a resnet20; leave --model out");
+}
+
 TEST_CASE("bench takes the weights of a checkpoint, and says whose they are") {
   const TemporaryFolder folder;
   REQUIRE(
@@ -389,9 +420,11 @@ TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test 
     CHECK(test::read_text(folder / "integer") == test::read_text(folder / "float"));
   }
 
-  const Finished without_bits = apotnet_program(command);
-  CHECK(without_bits.exit_code == 64);
-  CHECK(without_bits.error.find("--bits") != std::string::npos);
+  for (const std::string& without_bits : {command, "bench infer --seconds 0 --checkpoint " + checkpoint.string()}) {
+    const Finished refused = apotnet_program(without_bits);
+    CHECK(refused.exit_code == 64);
+    CHECK(refused.error.find("--bits") != std::string::npos);
+  }
 }
 
 TEST_CASE("levels --plot: every column of both drawings has its mark, whatever the set") {

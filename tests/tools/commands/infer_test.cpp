@@ -142,6 +142,19 @@ TEST_CASE("infer: a damaged or missing file has its line and exit code, and the 
   CHECK(lines(missing.out).size() == 2);
 }
 
+TEST_CASE("infer: a network whose codes have more than 8 bits computes in float and says so") {
+  const TemporaryFolder folder;
+  const std::string arguments = "--checkpoint " + trained(folder, 6) + " --json " + image("rgb.png");
+  const Finished wide = infer(arguments);
+  REQUIRE(wide.exit_code == 0);
+  CHECK(wide.one_line());
+  CHECK(wide.error.find("computes in float: the integer engine sums codes of 8 bits") != std::string::npos);
+  CHECK(lines(wide.out)[0]["engine"] == "float");
+  const Finished asked = infer(arguments + " --engine integer");
+  CHECK(asked.exit_code == 69);
+  CHECK(asked.one_line());
+}
+
 TEST_CASE("infer: of a folder the image files in it and below, sorted") {
   const TemporaryFolder folder;
   const std::string checkpoint = trained(folder, 4), pictures = folder / "pictures";

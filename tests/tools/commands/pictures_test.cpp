@@ -71,6 +71,9 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   fs::rename(folder.path() / "train", folder.path() / "away");
   REQUIRE(train(folder, "three", "--quiet").exit_code == 0);
   CHECK(weights("three") == wanted);
+  const Finished checked_index = program("data check imagenet:" + folder.string());  // of another size than the default
+  CHECK(checked_index.exit_code == 0);
+  CHECK(checked_index.out.find("train: 15 of 15 images") != std::string::npos);
 
   for (const char* engine : {"float", "integer"})
     REQUIRE(program("eval --checkpoint " + last(folder, "one") + " --engine " + engine + " --logits " + folder / engine)
@@ -106,6 +109,7 @@ TEST_CASE("a folder of pictures: what is wrong with it is one line with the righ
   CHECK(stopped.exit_code == 65);
   CHECK(stopped.one_line());
   CHECK(stopped.error.find("class1/picture1.JPEG") != std::string::npos);
+  CHECK(stopped.error.find("have it replaced: data.damaged=replace") != std::string::npos);
   const Finished replaced = train(folder, "b", "--set data.damaged=replace");
   CHECK(replaced.exit_code == 0);
   CHECK(replaced.error.find("1 picture is damaged and replaced") != std::string::npos);

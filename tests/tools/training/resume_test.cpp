@@ -77,6 +77,13 @@ TEST_CASE("a run killed or interrupted at any time goes on to the same bytes, wi
   // A finished run has nothing left but its test.
   REQUIRE(runs.train("stopped", "--resume --set data.workers=2").exit_code == 0);
   check_same_run(runs, "stopped", "whole");
+  const auto status = nlohmann::json::parse(read_text(runs / "stopped/status.json"));
+  CHECK(status["state"] == "done");
+  CHECK(status["stage"] == "3bit");
+  CHECK(status["epoch"] == 2);
+  CHECK(status["step"] == 3);
+  const std::string log = read_text(runs / "stopped/train.log");
+  CHECK(log.find(" 3bit: test ") != std::string::npos);
 }
 
 TEST_CASE("an interrupt says how to go on, and status.json that it came") {
