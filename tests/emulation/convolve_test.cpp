@@ -1,8 +1,8 @@
 // The forward kernels of a fused training step against the lines of the contract that they stand for.
 #include "core/kernels/accelerator.h"
-#include "core/kernels/cuda/step/code_tile.h"
+#include "core/kernels/cuda/step/step_kernels.h"
 #include "core/kernels/kernels.h"
-#include "tests/support/conv_problems.h"
+#include "tests/emulation/convolutions_of_codes.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
@@ -19,42 +19,6 @@ class FreshMemory {
   FreshMemory(const FreshMemory&) = delete;
   FreshMemory& operator=(const FreshMemory&) = delete;
 };
-
-const std::vector<ConvProblem>& problems() {
-  static const std::vector<ConvProblem> list{
-      // name                      N  H  W   C   O KH KW  stride padding
-      {"16 to 16", 2, 9, 7, 16, 16, 3, 3, {1, 1, 1}},
-      {"several tiles", 1, 21, 40, 16, 16, 3, 3, {1, 1, 1}},
-      {"32 to 32", 3, 6, 5, 32, 32, 3, 3, {1, 1, 1}},
-      {"64 to 64", 2, 8, 8, 64, 64, 3, 3, {1, 1, 1}},
-      {"64 to 64, in stages", 1, 14, 16, 64, 64, 3, 3, {1, 1, 1}},
-      {"16 to 32, stride 2", 2, 17, 12, 16, 32, 3, 3, {2, 1, 1}},
-      {"32 to 64, stride 2, even", 1, 18, 16, 32, 64, 3, 3, {2, 1, 1}},
-      {"stride 2 leaves an edge", 1, 12, 22, 16, 16, 3, 3, {2, 0, 1}},
-      {"48 to 48", 1, 7, 9, 48, 48, 3, 3, {1, 1, 1}},
-      {"48 to 80", 2, 5, 6, 48, 80, 3, 3, {1, 1, 1}},
-      {"128 to 144", 1, 7, 7, 128, 144, 3, 3, {1, 1, 1}},
-      {"1x1", 2, 13, 11, 32, 16, 1, 1, {1, 0, 1}},
-      {"1x1, stride 2", 2, 13, 32, 32, 64, 1, 1, {2, 0, 1}},
-      {"1x1, stride 2, several tiles", 1, 34, 35, 16, 64, 1, 1, {2, 0, 1}},
-      {"1x1, padding", 1, 11, 15, 16, 48, 1, 1, {1, 1, 1}},
-      {"1x1, stride 3, padding", 1, 11, 31, 16, 64, 1, 1, {3, 1, 1}},
-      {"2x2, stride 2, padding", 1, 9, 11, 16, 16, 2, 2, {2, 1, 1}},
-      {"3x1", 1, 6, 9, 16, 32, 3, 1, {1, 0, 1}},
-      {"1x5", 1, 6, 70, 16, 16, 1, 5, {1, 2, 1}},
-      {"5x5", 1, 9, 20, 32, 64, 5, 5, {1, 2, 1}},
-      {"7x7, taps in stages", 1, 10, 9, 16, 64, 7, 7, {1, 3, 1}},
-      {"7x7, stride 2", 1, 15, 16, 32, 16, 7, 7, {2, 3, 1}},
-      {"wide", 1, 2, 300, 16, 16, 3, 3, {1, 1, 1}},
-      {"tall", 1, 150, 3, 16, 64, 3, 3, {1, 1, 1}},
-      {"one pixel", 3, 1, 1, 16, 16, 1, 1, {1, 0, 1}},
-      {"kernel as large as the image", 2, 3, 3, 32, 16, 3, 3, {1, 0, 1}},
-      {"many images", 70, 8, 8, 16, 64, 1, 1, {1, 0, 1}},
-      {"large tiles", 256, 11, 12, 16, 16, 1, 1, {1, 0, 1}},
-      {"large tiles of many channels", 256, 9, 9, 16, 64, 1, 1, {1, 0, 1}},
-  };
-  return list;
-}
 
 // Codes up to `most`, of either sign for s8; the largest is frequent.
 Tensor random_codes(const Shape& shape, DType dtype, int most, Philox& random) {
@@ -271,21 +235,12 @@ Quantized quantized(const Tensor& x, double alpha, const LevelSet& levels) {
   return out;
 }
 
-// counts [H, W] += 1 for each pixel that the block's tile is in charge of
-__global__ void in_charge_kernel(TilePlan plan, int32_t* counts) {
-  const Tile tile = Tile::of(plan);
-  if (threadIdx.x != 0) return;
-  for (int row = max(tile.row, 0); row < tile.end_row; ++row)
-    for (int column = max(tile.column, 0); column < tile.end_column; ++column)
-      atomicAdd(counts + (int64_t{tile.image} * plan.height + row) * plan.width + column, 1);
-}
-
 }  // namespace
 
 TEST_CASE("cuda: convolutions of codes on tensor cores have the reference's sums and statistics") {
   const FreshMemory fresh;
   uint64_t seed = 300;
-  for (const ConvProblem& problem : problems())
+  for (const ConvProblem& problem : convolutions_of_codes())
     for (const bool large : {false, true}) {
       if (problem.images > 3 && !large) continue;
       CAPTURE(problem.text());
@@ -321,7 +276,7 @@ TEST_CASE("cuda: statistics of sums that hardly vary about a large mean") {
 TEST_CASE("cuda: values are rounded on the way into a convolution, with the codes of the contract's lines") {
   const FreshMemory fresh;
   int number = 0;
-  for (const ConvProblem& problem : problems()) {
+  for (const ConvProblem& problem : convolutions_of_codes()) {
     if (problem.outputs > kFusedChannels) continue;
     const int kind = number++ % TestValue::kKinds;
     CAPTURE(problem.text());
@@ -411,21 +366,6 @@ TEST_CASE("cuda: an unusable alpha is trouble on the way into a convolution too"
     launch_evaluate(value.value, none, &x);
     CHECK(cuda_device().take_trouble());
   }
-}
-
-TEST_CASE("cuda: every input pixel has one tile in charge of it") {
-  const FreshMemory fresh;
-  for (const ConvProblem& problem : problems())
-    for (const int capacity : {20, 64, 256}) {
-      CAPTURE(problem.text());
-      CAPTURE(capacity);
-      const TilePlan plan = TilePlan::of(problem.x(), problem.w(), problem.y(), problem.geometry, capacity, 64, 46592);
-      CHECK(plan.tile_height * plan.tile_width <= capacity);
-      Tensor counts = Tensor::zeros({problem.images, problem.height, problem.width}, DType::s32, kCuda);
-      launch({"in charge", 0, 0}, in_charge_kernel, static_cast<unsigned>(plan.blocks()), plan,
-             output<int32_t>(counts));
-      for (const double count : doubles(counts.on({}))) REQUIRE(count == 1);
-    }
 }
 
 TEST_CASE("cuda: convolutions that tensor cores do not take are errors") {

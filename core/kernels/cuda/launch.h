@@ -2,10 +2,11 @@
 
 // What kernel files need. nvcc compiles them for the device; g++ compiles the same files against the emulation of the
 // kernel language (tests/emulation), which is found through the include path of that target alone. Rules: launch() in
-// place of <<<>>>, SHARED_ARRAY in place of __shared__, blocks of a whole number of warps.
+// place of <<<>>>, SHARED_ARRAY in place of __shared__ (it begins at a multiple of 16 bytes, whatever its type, and may
+// be filled by packs), blocks of a whole number of warps.
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-#define SHARED_ARRAY(type, name, count) __shared__ type name[count]
+#define SHARED_ARRAY(type, name, count) __shared__ alignas(16) type name[count]
 #else
 #include <emulated_device.h>
 #endif
@@ -38,9 +39,10 @@ void launch(const Node& node, void (*kernel)(Parameters...), dim3 grid, Argument
 #endif
 }
 
-/// N elements that travel together: 16 bytes of floats are one load.
+/// N elements that travel together: 16 bytes are one access. A longer pack is several, so that tensors need to begin at
+/// multiples of 16 bytes alone, on devices too that could take 32 at once.
 template <typename T, int N>
-struct alignas(sizeof(T) * N) Pack {
+struct alignas(std::min<size_t>(sizeof(T) * N, 16)) Pack {
   T values[N];
   __device__ T& operator[](int i) { return values[i]; }
   __device__ const T& operator[](int i) const { return values[i]; }

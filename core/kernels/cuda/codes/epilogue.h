@@ -6,8 +6,7 @@
 // What follows the sums of a convolution (core/kernels/codes.h), handed to a kernel as an object:
 //
 //   prepare(tables)                     all threads, once, a barrier must follow; `tables` is kTables * kTableSize
-//   bytes
-//                                       of shared memory
+//                                       bytes of shared memory
 //   channels<N>(channel)                what a thread keeps of N channels
 //   finish<N>(tables, pixel, channel, channels, sums)
 //                                       of N neighbouring channels of one pixel, `pixel` its place in [N, OH, OW]
