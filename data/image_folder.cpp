@@ -62,9 +62,10 @@ std::optional<Image> PictureFolder::decoded(int64_t index, const WantedPart& wan
   try {
     return read_image((folder_ / list_.pictures[static_cast<size_t>(index)].path).string(), wanted);
   } catch (const Error& error) {
-    if (error.category() != ErrorCategory::damaged_data) throw;
+    // One that cannot be opened is as little use.
+    if (error.category() != ErrorCategory::damaged_data && error.category() != ErrorCategory::input_missing) throw;
     if (!options_.replace_damaged)
-      fail(ErrorCategory::damaged_data, error.what(),
+      fail(error.category(), error.what(),
            "; mend or remove the file, or have it replaced: data.damaged=replace in a configuration, --replace-damaged "
            "of data index");
     const std::scoped_lock lock(mutex_);

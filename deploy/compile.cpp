@@ -23,20 +23,24 @@ LoweredNetwork lower(Model& model, int64_t height, int64_t width, int64_t channe
 }
 
 std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t width, int64_t channels, Device device) {
-  LoweredNetwork lowered = lower(model, height, width, channels);
-  if (device == Device{}) return std::make_unique<ImageNetwork>(std::move(lowered.plan), std::move(lowered.steps));
-  return std::make_unique<BatchNetwork>(std::move(lowered.plan), lowered.steps, device);
+  std::string why;
+  if (auto network = compile_if_possible(model, height, width, channels, device, why)) return network;
+  fail(ErrorCategory::unavailable, why, "; use --engine float");
 }
 
 std::unique_ptr<IntegerNetwork> compile_if_possible(Model& model, int64_t height, int64_t width, int64_t channels,
                                                     Device device, std::string& why) {
+  LoweredNetwork lowered;
   try {
-    return compile(model, height, width, channels, device);
+    lowered = lower(model, height, width, channels);
   } catch (const Error& error) {
     if (error.category() != ErrorCategory::unavailable) throw;
     why = error.what();
     return {};
   }
+  // What a device lacks is no reason to compute in float.
+  if (device == Device{}) return std::make_unique<ImageNetwork>(std::move(lowered.plan), std::move(lowered.steps));
+  return std::make_unique<BatchNetwork>(std::move(lowered.plan), lowered.steps, device);
 }
 
 }  // namespace apotnet

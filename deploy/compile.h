@@ -16,7 +16,7 @@ LoweredNetwork lower(Model& model, int64_t height, int64_t width, int64_t channe
 std::unique_ptr<IntegerNetwork> compile(Model& model, int64_t height, int64_t width, int64_t channels,
                                         Device device = {});
 
-/// The same, or none, and in `why` the reason, where an integer network cannot hold the model.
+/// The same, or none, and in `why` the reason, where lower() says that an integer network cannot hold the model.
 std::unique_ptr<IntegerNetwork> compile_if_possible(Model& model, int64_t height, int64_t width, int64_t channels,
                                                     Device device, std::string& why);
 

@@ -21,8 +21,7 @@ bool has_sign(const Quantized& codes) { return codes.codes.dtype() == DType::s8;
 
 void require_narrow(const Quantized& codes) {
   if (!codes.exact())
-    fail(ErrorCategory::unavailable,
-         "the integer engine sums codes of 8 bits; this network's level sets are wider; use --engine float");
+    fail(ErrorCategory::unavailable, "the integer engine sums codes of 8 bits; this network's level sets are wider");
 }
 
 Tensor normed(const Tensor& x, const BatchNormTerms& norm) {
@@ -112,8 +111,7 @@ class Lowering {
       }
     }
     if (convolutions_ == 0)
-      fail(ErrorCategory::unavailable,
-           "the network has no quantized convolution: nothing for the integer engine; use --engine float");
+      fail(ErrorCategory::unavailable, "the network has no quantized convolution: nothing for the integer engine");
     std::vector<StepSettings> ordered;
     for (auto& [position, step] : steps) ordered.push_back(std::move(step));
     plan_.output = plane_of(logits_.raw(), logits_.shape());

@@ -19,8 +19,8 @@ struct LoweredNetwork {
 /// codes need no rule of their own. A convolution of codes takes up the batch norm, addition and ReLU that follow it
 /// and nothing else reads; the quantizers behind them become its outputs. The other kernels stay float calls, so that a
 /// new model of known layers needs no change here.
-/// Error(unavailable), naming the kernel or layer, for what an integer network cannot hold: codes wider than 8 bits,
-/// grouped convolutions of codes, a kernel without a rule.
+/// Error(unavailable), naming the kernel where it is one, for what an integer network cannot hold: codes wider than 8
+/// bits, no quantized convolution at all, a kernel without a rule.
 LoweredNetwork lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits);
 
 }  // namespace apotnet

@@ -41,8 +41,7 @@ TraceGraph::TraceGraph(const std::vector<TracedCall>& calls, const Tensor& input
         reads.push_back(value);
     if (reads.empty()) continue;
     if (output == SIZE_MAX)
-      fail(ErrorCategory::unavailable, "the integer engine has no rule for the kernel ", calls[i].name,
-           "; use --engine float");
+      fail(ErrorCategory::unavailable, "the integer engine has no rule for the kernel ", calls[i].name);
     for (const Value value : reads) readers_[value].push_back(i);
     const Value written = value_of(calls[i].arguments[output]);
     varying.insert(written);

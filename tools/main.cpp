@@ -5,6 +5,7 @@
 
 #include "core/base/build_info.h"
 #include "core/base/error.h"
+#include "core/base/isa.h"
 #include "tools/commands/command.h"
 #include "tools/commands/usage.h"
 #include "tools/terminal.h"
@@ -51,6 +52,7 @@ int main(int argc, char** argv) {
   context.command_line.assign(argv, argv + argc);
   const std::string& color = context.options.color;
   try {
+    apotnet::selected_isa();  // so that a wrong APOTNET_ISA is said before any work
     const int code = run(argc, argv, context);
     // What did not get out, into a full disk for one, is no result.
     if (!std::cout.flush() && code == 0)

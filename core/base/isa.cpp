@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/base/error.h"
+
 namespace apotnet {
 
 std::string_view name_of(Isa isa) {
@@ -25,9 +27,11 @@ Isa processor_isa() {
 Isa selected_isa() {
   static const Isa selected = [] {
     const char* wanted = std::getenv("APOTNET_ISA");
-    for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512})
-      if (wanted && wanted == name_of(isa)) return std::min(isa, processor_isa());
-    return processor_isa();
+    if (!wanted || !*wanted) return processor_isa();
+    for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512, Isa::vnni})
+      if (wanted == name_of(isa)) return std::min(isa, processor_isa());
+    fail(ErrorCategory::usage, "APOTNET_ISA=", wanted, ": generic, avx2, avx512 or vnni; this processor has ",
+         name_of(processor_isa()));
   }();
   return selected;
 }

@@ -15,7 +15,8 @@ enum class Isa {
 std::string_view name_of(Isa isa);
 /// The best one of this processor.
 Isa processor_isa();
-/// The one in use: the processor's, or a weaker one named by APOTNET_ISA=generic|avx2|avx512 in the environment.
+/// The one in use: the processor's, or a weaker one that APOTNET_ISA in the environment names. Error(usage) for any
+/// other name.
 Isa selected_isa();
 
 }  // namespace apotnet

@@ -102,10 +102,25 @@ bool is_stream(const std::string& path) {
 }
 
 void write_stream(const std::string& path, const Chunks& chunks) {
+  // A reader that goes away is an error of write() here, not the end of the program.
+  struct sigaction ignore {
+  }, former{};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignore, &former);
   Descriptor stream(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   bool written = stream.number() >= 0;
   for (size_t i = 0; written && i < chunks.size(); ++i) written = write_all(stream.number(), chunks[i]);
-  if (!written || !stream.close()) fail(ErrorCategory::cannot_write, path, ": cannot write: ", std::strerror(errno));
+  written = written && stream.close();
+  const int why = errno;
+  ::sigaction(SIGPIPE, &former, nullptr);
+  if (!written) fail(ErrorCategory::cannot_write, path, ": cannot write: ", std::strerror(why));
+}
+
+bool is_stdout(const std::string& path) {
+  struct stat file {
+  }, out{};
+  return ::stat(path.c_str(), &file) == 0 && ::fstat(STDOUT_FILENO, &out) == 0 && file.st_dev == out.st_dev &&
+         file.st_ino == out.st_ino;
 }
 
 std::string temporary_name(const std::string& path) { return text(path, ".tmp.", ::getpid()); }
@@ -153,6 +168,7 @@ std::string replaceable_file(const std::string& path) {
   const fs::file_status status = fs::status(target, error);
   if (fs::is_directory(status)) refuse(std::strerror(EISDIR));
   if (fs::exists(status) && !fs::is_regular_file(status)) refuse("it is a pipe or device, not a file");
+  if (is_stdout(target.string())) refuse("the output goes there; name another file");
   return target.string();
 }
 
@@ -164,36 +180,29 @@ void write_file_atomically(const std::string& path, const Chunks& chunks) {
 }
 
 void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks) {
-  const std::string temporary = temporary_name(path), link = temporary_name(former_path);
-  write_temporary(path, temporary, chunks);
-  // A second name for the present file, moved to `former_path` in one step: `path` itself is never missing.
-  ::unlink(link.c_str());
-  if (::link(path.c_str(), link.c_str()) == 0) {
-    reach("former-linked");
-    // rename does nothing when both names are one file already, after a crash between the two renames.
-    const bool moved = ::rename(link.c_str(), former_path.c_str()) == 0;
-    const int why = errno;
-    ::unlink(link.c_str());
-    errno = why;
-    if (!moved) cannot_write(former_path, temporary);
-    reach("former-moved");
-    flush_folder_of(former_path);
-  } else if (errno != ENOENT) {
-    cannot_write(former_path, temporary);
+  const std::string target = replaceable_file(path), temporary = temporary_name(target);
+  write_temporary(target, temporary, chunks);
+  try {
+    if (::access(target.c_str(), F_OK) == 0) keep_under_name(target, former_path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
   }
-  rename_into_place(path, temporary);
+  rename_into_place(target, temporary);
 }
 
 void keep_under_name(const std::string& path, const std::string& name) {
+  // A second name for the file itself, not for a symbolic link to it, is moved into place in one step.
   const std::string link = temporary_name(name);
   ::unlink(link.c_str());
-  if (::link(path.c_str(), link.c_str()) != 0) {
+  if (::linkat(AT_FDCWD, path.c_str(), AT_FDCWD, link.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     const std::vector<std::byte> content = read_file(path);
     return write_file_atomically(name, {content});
   }
-  const bool moved = ::rename(link.c_str(), name.c_str()) == 0;
-  if (!moved) cannot_write(name, link);
-  ::unlink(link.c_str());  // still there when both names were one file already
+  reach("former-linked");
+  if (::rename(link.c_str(), name.c_str()) != 0) cannot_write(name, link);
+  ::unlink(link.c_str());  // still there when both names were one file already, after a crash between two renames
+  reach("former-moved");
   flush_folder_of(name);
 }
 

@@ -21,16 +21,17 @@ std::vector<std::byte> read_file(const std::string& path, size_t most_bytes = SI
 /// Symbolic links stay, what they lead to is replaced; a pipe or device is written to as it is.
 void write_file_atomically(const std::string& path, const Chunks& chunks);
 
-/// What a file written to `path` replaces: the end of the symbolic links there. Error(cannot_write) when a folder, pipe
-/// or device is in the place.
+/// What a file written to `path` replaces: the end of the symbolic links there. Error(cannot_write) when a folder,
+/// pipe, device or the output of this program is in the place.
 std::string replaceable_file(const std::string& path);
 
-/// The same, and what stood at `path` is kept as `former_path`, in the same file system. At every moment `path` holds a
-/// whole file if it did before, and so does `former_path`.
+/// write_file_atomically(), and what stood at `path` is kept as `former_path`. At every moment `path` holds a whole
+/// file if it did before, and so does `former_path`.
 void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks);
 
-/// Gives the file at `path` the second name `name`, which stands for whatever it held before or for this file at every
-/// moment; a copy where the file system has no links. Error(cannot_write).
+/// Gives the file at `path`, at the end of its symbolic links, the second name `name`, which stands for whatever it
+/// held before or for this file at every moment; a copy in another file system or one without links.
+/// Error(cannot_write).
 void keep_under_name(const std::string& path, const std::string& name);
 
 /// Adds to the end of the file, which is made when there is none, and flushes it to the disk. What did not fit is taken

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/io/safetensors.h"
 #include "tests/data/picture_files.h"
 #include "tests/support/run_program.h"
 
@@ -88,6 +89,25 @@ TEST_CASE("cuda: a run on the device gives the same bits twice, and about the lo
   INFO(bench.error);
   CHECK(bench.exit_code == 0);
   CHECK(bench.out.find("\"device\":\"cuda\"") != std::string::npos);
+
+  // Kernels only raise a flag where a layer can compute nothing; the error names it as on the CPU.
+  TensorFile file = read_safetensors(one + "/checkpoints/best.safetensors");
+  for (NamedTensor& entry : file.tensors)
+    if (entry.name == "layer1.0.conv1.weight") std::ranges::fill(entry.tensor.data<float>(), 0.25f);
+  add_checksums(file);
+  write_safetensors(folder / "flat.safetensors", file);
+  for (const std::string device : {"cuda", "cpu"}) {
+    const Finished flat = run_program(program() + "eval --engine float --data shapes10 --limit 2 --device " + device +
+                                      " --checkpoint " + folder / "flat.safetensors");
+    CHECK(flat.exit_code == 76);
+    CHECK(flat.error.find("error: layer1.0.conv1: the weights' standard deviation is 0") != std::string::npos);
+  }
+}
+
+TEST_CASE("cuda: the number of the device reaches the driver") {
+  const Finished run = run_program(program() + "eval --device cuda:1 --checkpoint x");
+  CHECK(run.exit_code == 69);
+  CHECK(run.error.find("no CUDA device 1: there is cuda:0 alone") != std::string::npos);
 }
 
 TEST_CASE("cuda: pictures in parts, cut at random, and a run resumed inside an epoch has the same bits") {

@@ -29,6 +29,13 @@ std::string find_cifar10() {
   }
 }
 
+// The instruction set in use.
+std::string instructions() {
+  const Isa selected = selected_isa(), best = processor_isa();
+  return selected == best ? text(name_of(best))
+                          : text(name_of(selected), " by APOTNET_ISA; the processor has ", name_of(best));
+}
+
 // The convolutions of codes that this processor can run.
 std::string kernel_names() {
   std::string names;
@@ -53,14 +60,14 @@ std::string path_of(const cuda::VendorLibrary& library) {
 
 nlohmann::ordered_json findings() {
   return {{"cores", std::thread::hardware_concurrency()},
-          {"kernels", loops().name},
-          {"integer_convolution",
-           text("own kernels for ", name_of(selected_isa()), ", in order of preference: ", kernel_names())},
+          {"instructions", instructions()},
+          {"float_kernels", text(loops().name, "; convolutions by oneDNN")},
+          {"integer_convolution", text("own kernels, in order of preference: ", kernel_names())},
           {"cuda", find_cuda()},
           {"cuda_driver", path_of(cuda::driver_library())},
           {"cudnn", path_of(cuda::cudnn_library())},
           {"cublas", path_of(cuda::cublas_library())},
-          {"nccl", path_of(cuda::nccl_library())},
+          {"nccl", path_of(cuda::nccl_library()) + " (not needed: a run uses one device)"},
           {"cifar10", find_cifar10()}};
 }
 

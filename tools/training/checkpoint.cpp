@@ -96,15 +96,20 @@ SavedTraining read_training(const std::string& path) {
 std::optional<SavedTraining> find_newest_training(const std::string& checkpoints,
                                                   const std::function<void(const std::string&)>& report) {
   std::vector<std::string> damages;
-  for (const char* name : {"last", "last.prev", "best"}) try {
-      SavedTraining saved = read_training((std::filesystem::path(checkpoints) / name).string() + ".safetensors");
+  for (const char* name : {"last", "last.prev", "best"}) {
+    const std::string path = (std::filesystem::path(checkpoints) / name).string() + ".safetensors";
+    std::error_code error;
+    if (std::filesystem::symlink_status(path, error).type() == std::filesystem::file_type::not_found) continue;
+    try {
+      SavedTraining saved = read_training(path);
       for (const std::string& damage : damages) report(text(damage, "; uses an older one: ", saved.path));
       return saved;
-    } catch (const Error& error) {
-      if (error.category() == ErrorCategory::input_missing) continue;
-      if (error.category() != ErrorCategory::damaged_data) throw;
-      damages.push_back(error.what());
+    } catch (const Error& damage) {
+      // One that is there and cannot be opened is no reason to start over either.
+      if (damage.category() != ErrorCategory::damaged_data && damage.category() != ErrorCategory::input_missing) throw;
+      damages.push_back(damage.what());
     }
+  }
   if (!damages.empty())
     fail(ErrorCategory::damaged_data, damages[0], "; no other checkpoint of the run is whole either");
   return {};

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/kernels/accelerator.h"
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
 #include "deploy/compile.h"
@@ -77,8 +78,25 @@ Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const D
     return model.forward(Variable(images.on(device))).value().on(Device{});
   };
   const Evaluation result = evaluate_with(logits_of, classes, dataset, workers);
+  if (device != Device{} && cuda_device().take_trouble()) {
+    const std::string fault = fault_of_layers(model, *dataset);
+    fail(ErrorCategory::diverged, fault.empty() ? "a layer cannot compute, and only on the device" : fault);
+  }
   model.set_training(was_training);
   return result;
+}
+
+std::string fault_of_layers(Model& model, const Dataset& dataset) {
+  model.move_to(Device{});
+  model.set_training(false);
+  const NoGrad no_grad;
+  try {
+    model.forward(Variable(Tensor::zeros({1, dataset.height(), dataset.width(), dataset.channels()}, DType::f32)));
+  } catch (const Error& error) {
+    if (error.category() == ErrorCategory::diverged) return error.what();
+    throw;
+  }
+  return "";
 }
 
 Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, Device device,

@@ -20,13 +20,19 @@ struct Evaluation {
 };
 
 /// Runs the model in evaluation mode over all of `dataset`; leaves it in the mode it was in.
-/// Error(configuration) when data and model differ in their number of classes.
+/// Error(configuration) when data and model differ in their number of classes; Error(diverged) naming the layer when
+/// one can compute nothing, on a device too.
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
 
 /// The same by the integer engine (deploy/compile.h) on `device`: the same logits, bit for bit. The model lies on the
 /// CPU.
 Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset,
                             Device device = {}, int workers = 1);
+
+/// What stops a forward pass of one image of `dataset` through the model on the CPU, where a layer that can compute
+/// nothing says so by name; "" where nothing does. For the end of a computation on a device, whose kernels only raise a
+/// flag (accelerator.h): the model stays on the CPU.
+std::string fault_of_layers(Model& model, const Dataset& dataset);
 
 /// Correct predictions among `logits` [N, classes] (or [.., classes]) for labels s32 [N]; of equal logits the first
 /// counts.

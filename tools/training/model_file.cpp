@@ -56,7 +56,7 @@ OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::o
   const ModelDescription found = describe_state(file);
   if (!bits)
     fail(ErrorCategory::usage, path, ": a ", found.model, " of another program",
-         found.has_alphas ? ", quantized; its bit width cannot be read from the file: add --bits 2 to 5"
+         found.has_alphas ? ", quantized; its bit width cannot be read from the file: add --bits 2 to 8"
                           : " without clipping thresholds: add --bits 32");
   if (!found.has_alphas && *bits != 32)
     fail(ErrorCategory::usage, path, ": has no clipping thresholds (act_alpha), so it is not a ", *bits,
@@ -122,7 +122,8 @@ OpenedModel open_model(const std::string& path, std::optional<int> bits) {
     opened = file.metadata.contains("format_version") ? open_native(path, file, bits) : open_foreign(path, file, bits);
     opened.report = load_state(*opened.model, file);
   } catch (const Error& error) {
-    if (std::string_view(error.what()).find(path) != std::string_view::npos) throw;
+    const std::string_view what = error.what();
+    if (what.starts_with(path + ":") || what.find(": " + path + " says ") != std::string_view::npos) throw;
     fail(error.category(), path, ": ", error.what());
   }
   if (!opened.report.missing.empty())

@@ -203,12 +203,14 @@ Stage Trainer::resume_stage() {
   restore(*resumed_, *stage.model, stage.optimizer);
   stage.position = position;
   resumed_.reset();
-  // Where it stands if no epoch is left to train.
+  // Until the next step reports.
   status_.stage = position.stage;
   status_.stage_number = position.stage_number + 1;
   status_.stages = static_cast<int64_t>(run_.stages.size());
-  status_.epoch = status_.epochs = stage.config.epochs;
-  status_.step = status_.steps = (data_.train->size() - 1) / run_.data.batch + 1;
+  status_.epochs = stage.config.epochs;
+  status_.epoch = std::min(position.epoch + 1, stage.config.epochs);
+  status_.steps = (data_.train->size() - 1) / run_.data.batch + 1;
+  status_.step = position.epoch == stage.config.epochs ? status_.steps : position.batch;
   return stage;
 }
 
@@ -322,9 +324,12 @@ void Trainer::begin_device_step(Stage& stage, Loader& loader, int64_t count, dou
 void Trainer::add_device_result(Stage& stage, const std::optional<StepResult>& result) {
   if (!result) return;
   TrainingPosition& position = stage.position;
+  const std::string where = text(epoch_label(stage), ", step ", position.step);
+  if (result->trouble && first_unusable(*stage.model).empty())
+    if (const std::string fault = fault_of_layers(*stage.model, *data_.train); !fault.empty())
+      fail(ErrorCategory::diverged, "training diverged in ", where, ": ", fault);
   if (result->trouble || !std::isfinite(result->loss_sum))
-    fail_diverged(*stage.model, text(epoch_label(stage), ", step ", position.step),
-                  result->loss_sum / static_cast<double>(result->count));
+    fail_diverged(*stage.model, where, result->loss_sum / static_cast<double>(result->count));
   position.epoch_images += result->count;
   position.epoch_correct += result->correct;
   position.epoch_loss += result->loss_sum;

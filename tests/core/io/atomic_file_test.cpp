@@ -101,6 +101,50 @@ TEST_CASE("replace_keeping_former keeps what stood there") {
   CHECK(entries_in(folder) == 2);
 }
 
+TEST_CASE("what stood behind a symbolic link is kept as a file, not as the link") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "disk");
+  write_text(folder / "disk/last", "1");
+  std::filesystem::create_symlink("disk/last", folder / "last");
+  replace_keeping_former(folder / "last", folder / "last.prev", {bytes_of("2")});
+  CHECK(std::filesystem::is_symlink(folder / "last"));
+  CHECK(read_text(folder / "disk/last") == "2");
+  CHECK_FALSE(std::filesystem::is_symlink(folder / "last.prev"));
+  CHECK(read_text(folder / "last.prev") == "1");
+
+  keep_under_name(folder / "last", folder / "kept");
+  write_file_atomically(folder / "last", {bytes_of("3")});
+  CHECK(read_text(folder / "kept") == "2");
+  CHECK(read_text(folder / "disk/last") == "3");
+  CHECK(entries_in(folder) == 4);
+}
+
+TEST_CASE("a pipe whose reader goes away is an error, and stdout is no file to replace") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "pipe";
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int reader = ::open(path.c_str(), O_RDONLY);
+    char first[1];
+    std::_Exit(::read(reader, first, 1) == 1 ? 0 : 1);
+  }
+  const std::vector<std::byte> more_than_a_pipe_holds(4 << 20);
+  CHECK(category_of([&] { write_file_atomically(path, {more_than_a_pipe_holds}); }) == ErrorCategory::cannot_write);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+
+  const int own = ::dup(STDOUT_FILENO), out = ::open((folder / "out").c_str(), O_WRONLY | O_CREAT, 0600);
+  std::fflush(stdout);
+  ::dup2(out, STDOUT_FILENO);
+  const ErrorCategory found = category_of([&] { write_file_atomically(folder / "out", {bytes_of("1")}); });
+  ::dup2(own, STDOUT_FILENO);
+  ::close(own);
+  ::close(out);
+  CHECK(found == ErrorCategory::cannot_write);
+}
+
 TEST_CASE("a file under a second name keeps its content when the first name moves on") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "best", {bytes_of("1")});

@@ -396,7 +396,16 @@ TEST_CASE("bench kernels prints a line for every kernel, and no peak where the i
 
 TEST_CASE("version and doctor say what they are asked as JSON too") {
   CHECK(nlohmann::json::parse(apotnet_program("version --json").out)["apotnet"] == kVersion);
-  CHECK(nlohmann::json::parse(apotnet_program("doctor --json").out).contains("kernels"));
+  CHECK(nlohmann::json::parse(apotnet_program("doctor --json").out).contains("integer_convolution"));
+}
+
+TEST_CASE("an unknown APOTNET_ISA is an error of its own, a known one is what doctor shows") {
+  const std::string program = APOTNET_BINARY;
+  const Finished wrong = run_program("APOTNET_ISA=avx " + program + " version");
+  CHECK(wrong.exit_code == 64);
+  CHECK(wrong.error.find("APOTNET_ISA=avx: generic, avx2, avx512 or vnni") != std::string::npos);
+  const Finished held = run_program("APOTNET_ISA=generic " + program + " doctor --json");
+  CHECK(nlohmann::json::parse(held.out)["instructions"].get<std::string>().starts_with("generic"));
 }
 
 TEST_CASE("the authors' checkpoint scores 92.44 to 92.54 % on the CIFAR-10 test set") {

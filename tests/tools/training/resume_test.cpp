@@ -97,6 +97,7 @@ TEST_CASE("an interrupt says how to go on, and status.json that it came") {
   const auto status = nlohmann::json::parse(read_text(runs / "run/status.json"));
   CHECK(status["state"] == "interrupted");
   CHECK(status["exit_code"] == 143);
+  CHECK(status["epoch"] < 10000);
 }
 
 TEST_CASE("resuming with another configuration is refused with the list of differences") {
@@ -136,6 +137,14 @@ TEST_CASE("a damaged last is reported and the one before it used; --resume PATH 
     CHECK(test::run_program(train + runs / "run/checkpoints/" + name + ".safetensors").exit_code == 0);
     check_same_run(runs, "run", "whole");
   }
+  // One that is there and cannot be opened is no reason to start over.
+  const std::string ring = runs / "run/checkpoints/last.safetensors";
+  std::filesystem::remove(ring);
+  std::filesystem::create_symlink(ring, ring);
+  const Finished older = test::run_program(train + runs / "run");
+  CHECK(older.error.find("last.safetensors: cannot open: Too many levels of symbolic links") != std::string::npos);
+  CHECK(older.exit_code == 74);  // and no place for the next one
+  std::filesystem::remove(ring);
   for (const std::string name : {"last", "last.prev", "best"})
     test::write_text(runs / "run" + "/checkpoints/" + name + ".safetensors", "{}");
   struct Row {
