@@ -36,16 +36,21 @@ work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
 failed=0
 : >"$report" || fail 74 "cannot write $report"
-say() { printf '%s\n' "$*" >>"$report"; }
-verdict() { if [ "$1" = 0 ]; then echo passed; else failed=1; echo "**failed**"; fi; }
+say() { printf '%s\n' "$@" >>"$report"; }
+# check STATUS WHAT [DETAIL]: a line of the table; a status other than 0 fails the whole.
+check() {
+  word=passed
+  [ "$1" = 0 ] || { word='**failed**' failed=1; }
+  say "| $2 | $word${3:+: $3} |"
+}
 
 say "# apotnet on $device" "" "$(git rev-parse --short=12 HEAD 2>/dev/null), $(date -u +%Y-%m-%d)" "" '```'
 { ./apotnet version; ./apotnet doctor; nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit --format=csv; } >>"$report" 2>&1
 say '```' "" "## Checks" "" "| check | result |" "|---|---|"
 
 "$build/tests/gpu_tests" >"$work/tests.txt" 2>&1
-result=$(verdict $?)
-say "| contract, golden tables, golden training step, fused against kernel by kernel, recorded against eager | $result: $(grep 'test cases:' "$work/tests.txt" | tail -n 1 | tr -s ' |' ' ') |"
+check $? "contract, golden tables, golden training step, fused against kernel by kernel, recorded against eager" \
+  "$(grep 'test cases:' "$work/tests.txt" | tail -n 1 | tr -s ' |' ' ')"
 
 cat >"$work/run.json" <<'END'
 {"model": {"name": "resnet20"},
@@ -53,19 +58,31 @@ cat >"$work/run.json" <<'END'
  "stages": [{"name": "4bit", "bits": 4, "epochs": 3, "lr": 0.05}], "seed": 7}
 END
 for name in one two; do
-  ./apotnet train "$work/run.json" --device cuda --quiet --out "$work/$name" >"$work/$name.txt" 2>&1 || failed=1
+  ./apotnet train "$work/run.json" --device cuda --quiet --out "$work/$name" >"$work/$name.txt" 2>&1
+  check $? "training, run $name" "$(grep -h error: "$work/$name.txt" | tail -n 1)"
 done
 cmp -s "$work/one/checkpoints/last.safetensors" "$work/two/checkpoints/last.safetensors"
-say "| two trainings with one seed, last checkpoints byte for byte the same | $(verdict $?) |"
+check $? "two trainings with one seed, last checkpoints byte for byte the same"
 for how in "cpu float" "cuda float" "cpu integer" "cuda integer"; do
   set -- $how
   ./apotnet eval --checkpoint "$work/one/checkpoints/best.safetensors" --data shapes10 --device "$1" --engine "$2" --json \
-    >"$work/eval.json" 2>/dev/null
-  say "| evaluation on $1, $2 engine | $(verdict $?): top-1 $(value top1 <"$work/eval.json") %, loss $(value loss <"$work/eval.json") |"
+    --logits "$work/$1.$2" >"$work/eval.json" 2>"$work/eval.txt"
+  status=$?
+  value top1 <"$work/eval.json" >"$work/$1.$2.top1"
+  check $status "evaluation on $1, $2 engine" \
+    "top-1 $(value top1 <"$work/eval.json") %, loss $(value loss <"$work/eval.json") $(tail -n 1 "$work/eval.txt")"
 done
+for where in cpu cuda; do
+  cmp -s "$work/$where.float" "$work/$where.integer"
+  check $? "logits of both engines on $where, all bits the same"
+done
+# The images at the two ends are rounded differently, so a few may change sides.
+awk 'NR == 1 { cpu = $1 } NR == 2 { exit !($1 != "" && cpu != "" && ($1 - cpu) ^ 2 <= 0.1 ^ 2 + 1e-9) } END { if (NR < 2) exit 1 }' \
+  "$work/cpu.float.top1" "$work/cuda.float.top1"
+check $? "top-1 on cuda within 0.1 points of that on cpu"
 
 say "" "## Speed" "" "| what | images/s |" "|---|---|"
-say "| training ResNet-20, 4 bit, batch 128, last of three epochs, validation and saving not counted | $(tail -n 1 "$work/one/metrics.jsonl" | value images_per_second) |"
+say "| training ResNet-20, 4 bit, batch 128, last of three epochs, validation and saving not counted | $(grep '"images_per_second"' "$work/one/metrics.jsonl" | tail -n 1 | value images_per_second) |"
 say "| the same, epoch by epoch | $(grep -o '"images_per_second":[0-9.]*' "$work/one/metrics.jsonl" | cut -d: -f2 | tr '\n' ' ') |"
 for engine in float integer; do
   for batch in 1 128 1024; do
@@ -83,7 +100,7 @@ if [ -n "${APOTNET_PEERS:-}" ]; then
 fi
 
 say "" "## The recorded step" "" '```'
-grep -E 'nodes' "$work/tests.txt" | head -n 20 >>"$report"
+"$build/tests/gpu_tests" --test-case='*launches and bytes*,*table of nodes*' >>"$report" 2>&1
 say '```' "" "Memory of the device after training, and occupancy of the kernels: \`nvidia-smi\` below, tests/vendor/kernel_resources.md." "" '```'
 nvidia-smi --query-gpu=memory.used,memory.total --format=csv >>"$report" 2>&1
 say '```' "" "## Output of the tests" "" '```'
