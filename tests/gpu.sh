@@ -69,8 +69,9 @@ for how in "cpu float" "cuda float" "cpu integer" "cuda integer"; do
     --logits "$work/$1.$2" >"$work/eval.json" 2>"$work/eval.txt"
   status=$?
   value top1 <"$work/eval.json" >"$work/$1.$2.top1"
-  check $status "evaluation on $1, $2 engine" \
-    "top-1 $(value top1 <"$work/eval.json") %, loss $(value loss <"$work/eval.json") $(tail -n 1 "$work/eval.txt")"
+  found="top-1 $(value top1 <"$work/eval.json") %, loss $(value loss <"$work/eval.json")"
+  [ $status = 0 ] || found=$(tail -n 1 "$work/eval.txt")
+  check $status "evaluation on $1, $2 engine" "$found"
 done
 for where in cpu cuda; do
   cmp -s "$work/$where.float" "$work/$where.integer"

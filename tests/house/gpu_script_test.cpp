@@ -1,0 +1,74 @@
+// tests/gpu.sh with stand-ins for the programs that it runs: what it makes of their answers.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "tests/support/files.h"
+#include "tests/support/run_program.h"
+
+using namespace apotnet;
+using namespace apotnet::test;
+
+namespace {
+
+constexpr const char* kProgram = R"(#!/bin/sh
+command=$1 device=cpu
+while [ $# -gt 0 ]; do
+  case $1 in --device) device=$2 ;; --engine) engine=$2 ;; --out) out=$2 ;; --logits) logits=$2 ;; esac
+  shift
+done
+case $command in
+  doctor) echo '{"command": "doctor", "cuda": "a device"}' ;;
+  train)
+    mkdir -p "$out/checkpoints"
+    echo weights >"$out/checkpoints/last.safetensors"
+    printf '{"images_per_second":41.5}\n{"test_top1":90}\n' >"$out/metrics.jsonl" ;;
+  eval)
+    [ "$device $engine" != "$FAILING" ] || { echo "apotnet: error: no" >&2; exit 76; }
+    [ $device = cuda ] && echo "{\"top1\": ${CUDA_TOP1:-90.05}, \"loss\": 0.5}" || echo '{"top1": 90.1, "loss": 0.5}'
+    echo "$device" >"$logits" ;;
+  bench) echo '{"images_per_second": 7.25}' ;;
+esac
+)";
+
+constexpr const char* kTests = R"(#!/bin/sh
+echo "[doctest] test cases:    3 |    3 passed"
+exit ${TESTS_CODE:-0}
+)";
+
+void write_script(const std::string& path, const char* content) {
+  write_text(path, content);
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+}
+
+}  // namespace
+
+TEST_CASE("gpu.sh writes a table of checks, and fails when one of them fails") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "tests");
+  std::filesystem::create_directories(folder / "build/tests");
+  std::filesystem::copy_file("tests/gpu.sh", folder / "tests/gpu.sh");
+  write_script(folder / "apotnet", kProgram);
+  write_script(folder / "build/tests/gpu_tests", kTests);
+  const auto run = [&](const std::string& variables) {
+    return run_program("env -u APOTNET_PEERS -u APOTNET_BUILD " + variables + " sh " + folder / "tests/gpu.sh " +
+                       folder / "report.md");
+  };
+  const Finished passed = run("FAILING=");
+  INFO(passed.error);
+  CHECK(passed.exit_code == 0);
+  const std::string report = read_text(folder / "report.md");
+  CHECK(report.starts_with("# apotnet on a device\n\n"));
+  CHECK(report.find("\n## Checks\n\n| check | result |\n|---|---|\n| contract") != std::string::npos);
+  CHECK(report.find("| evaluation on cuda, float engine | passed: top-1 90.05 %, loss 0.5 |\n") != std::string::npos);
+  CHECK(report.find("validation and saving not counted | 41.5 |\n") != std::string::npos);
+  CHECK(report.find("failed**") == std::string::npos);
+
+  for (const std::string variables : {"TESTS_CODE=1", "FAILING='cuda integer'", "CUDA_TOP1=89.9"}) {
+    CAPTURE(variables);
+    const Finished failed = run(variables);
+    CHECK(failed.exit_code == 1);
+    CHECK(read_text(folder / "report.md").find("| **failed**") != std::string::npos);
+    CHECK(failed.error.find("a check failed") != std::string::npos);
+  }
+}
