@@ -26,7 +26,7 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options, Lo
   if (dataset_->size() < 1)
     fail(ErrorCategory::configuration, dataset_->name(), " ", dataset_->split_name(), ": no images to load");
   require(options_.workers >= 0 && options_.augmentation.pad >= 0, "loader: negative workers or padding");
-  batches_per_epoch_ = (dataset_->size() - 1) / options_.batch + 1;
+  batches_per_epoch_ = batches_of(dataset_->size(), options_.batch);
   require(start.epoch >= 0 && start.batch >= 0 && start.batch <= batches_per_epoch_, "loader: start at epoch ",
           start.epoch, ", batch ", start.batch, " of ", batches_per_epoch_);
   claimed_ = delivered_ = start.epoch * batches_per_epoch_ + start.batch;

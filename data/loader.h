@@ -44,6 +44,9 @@ struct LoaderOptions {
   BatchContent content = BatchContent::images;
 };
 
+/// Of an epoch of `images`, the last smaller one counted.
+constexpr int64_t batches_of(int64_t images, int64_t batch) { return (images + batch - 1) / batch; }
+
 /// A point of a training: `batch` batches of epoch `epoch` are done.
 struct LoaderPosition {
   int64_t epoch = 0, batch = 0;
@@ -63,7 +66,6 @@ class Loader {
   /// The next batch, nothing after the last. What a worker threw is rethrown in place of its batch, and from then on.
   std::optional<Batch> next();
 
-  int64_t batches_per_epoch() const { return batches_per_epoch_; }
   const Dataset& dataset() const { return *dataset_; }
 
  private:

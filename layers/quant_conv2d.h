@@ -29,7 +29,7 @@ class QuantConv2d : public Module {
   std::optional<ActivationQuantizer> activation_quantizer;
 
   /// Whether the codes of weights and input both fit 8 bits, so that the convolution sums exact integers; if not (pot
-  /// from 5 bits on, apot from 6 bits on) the codes are convolved as floats.
+  /// from 4 bits on, apot from 6 bits on) the codes are convolved as floats.
   bool exact() const;
 
  protected:

@@ -7,9 +7,8 @@ namespace apotnet {
 
 /// A quantized tensor: integer codes times one step, value = code * step, step = alpha / K rounded once (F1).
 ///
-/// codes  u8 (activations) or s8 (weights); where the level set is too wide for 8 bits, the same integers in the float
-/// type of
-///        the data: such a set is convolved in floating point, everything else in exact integers
+/// codes  u8 (activations) or s8 (weights); where the level set is too wide for 8 bits, the same integers in the
+///        float type of the data: such a set is convolved in floating point, everything else in exact integers
 /// step   scalar, f32 or f64
 struct Quantized {
   Tensor codes;

@@ -54,7 +54,6 @@ class BrokenDataset : public Dataset {
 TEST_CASE("batches come in order, keep the last smaller one, and hold the images the order names") {
   const auto dataset = random_dataset(50);
   Loader loader(dataset, training(2), {}, 2);
-  CHECK(loader.batches_per_epoch() == 7);
   const std::vector<Batch> batches = all_of(loader);
   REQUIRE(batches.size() == 14);
   CHECK(!loader.next());

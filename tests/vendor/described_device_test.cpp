@@ -8,12 +8,12 @@
 
 #include "core/base/error.h"
 #include "core/kernels/cuda/convolution_plan.h"
-#include "core/kernels/cuda/described_device.h"
 #include "core/kernels/cuda/vendor_library.h"
 #include "core/kernels/trace.h"
 #include "models/registry.h"
 #include "tests/support/backends.h"
 #include "tests/support/files.h"
+#include "tests/vendor/described_device.h"
 
 using namespace apotnet;
 using namespace apotnet::cuda;

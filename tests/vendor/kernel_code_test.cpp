@@ -10,8 +10,8 @@
 #include <sstream>
 
 #include "core/base/error.h"
-#include "core/kernels/cuda/described_device.h"
 #include "tests/support/files.h"
+#include "tests/vendor/described_device.h"
 #include "tests/vendor/kernel_code.h"
 
 using namespace apotnet;

@@ -76,7 +76,7 @@ void add_bench_data(CLI::App& parent, CommandContext& context) {
   command->add_option("--data", bench->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10 (default)");
   command->add_option("--batch", bench->batch, "Images per batch")->check(CLI::Range(1, 65536));
   command->add_option("--seconds", bench->seconds, "How long to measure")->check(number_between(0, 3600));
-  add_compute_options(*command, context);
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet bench data --data cifar10:cifar-10-batches-bin --threads 1 --json");
   command->callback([bench, &context] { run(*bench, context); });
 }

@@ -189,7 +189,10 @@ CLI::App* add(CLI::App& parent, CommandContext& context, const std::shared_ptr<M
   command->add_option("--batch", bench->batch, "Images per step")->check(CLI::Range(1, 65536));
   command->add_option("--seconds", bench->seconds, "How long to measure")->check(number_between(0, 3600));
   command->add_flag("--profile", bench->profile, "Time per kernel, on stderr");
-  add_compute_options(*command, context);
+  if (bench->name == "train")
+    add_compute_options(*command, context);
+  else
+    add_device_options(*command, context);
   command->footer("Example: ./apotnet bench " + bench->name + " --bits 4 --batch 128 --threads 1 --json");
   command->callback([bench, &context] { run(*bench, context); });
   return command;

@@ -16,11 +16,21 @@
 
 namespace apotnet {
 
-void add_compute_options(CLI::App& command, CommandContext& context) {
+void add_thread_option(CLI::App& command, CommandContext& context) {
   command.add_option("--threads", context.options.threads, "Threads to use (default: all of the machine)")
       ->check(CLI::Range(1, 256));
-  command.add_option("--device", context.options.device,
-                     "cpu, or cuda where a CUDA device is, cuda:1 for the second one (train, eval, bench infer)");
+}
+
+void add_device_options(CLI::App& command, CommandContext& context) {
+  add_compute_options(command, context);
+  command.get_option("--device")->group("Options");
+}
+
+void add_compute_options(CLI::App& command, CommandContext& context) {
+  add_thread_option(command, context);
+  command
+      .add_option("--device", context.options.device, "cpu, or cuda where a CUDA device is, cuda:1 for the second one")
+      ->group("");
   command
       .add_option("--kernels", context.options.kernels,
                   "fast (default), reference (the plain loops), or checked (both, compared at every call)")

@@ -47,8 +47,13 @@ void add_test(CLI::App& app, CommandContext& context);
 void add_version(CLI::App& app, CommandContext& context);
 void add_doctor(CLI::App& app, CommandContext& context);
 
-/// Adds --threads, --device and --kernels to a command that computes.
+/// Adds --threads.
+void add_thread_option(CLI::App& command, CommandContext& context);
+/// Adds --threads, --kernels and --kernel to a command that computes on the CPU; its --device knows only that and is
+/// not shown.
 void add_compute_options(CLI::App& command, CommandContext& context);
+/// The same for one that can use a device.
+void add_device_options(CLI::App& command, CommandContext& context);
 /// What a command computes with.
 struct Compute {
   int threads = 1;

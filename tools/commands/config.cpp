@@ -60,13 +60,15 @@ void add_config(CLI::App& app, CommandContext& context) {
   CLI::App* checked = config->add_subcommand("check", "Say what is wrong with configurations");
   CLI::App* reference = config->add_subcommand("reference", "The table of all fields, as Markdown");
   for (CLI::App* command : {shown, checked}) {
-    command->add_option("FILE", options->files, "Configuration file")
-        ->required()
-        ->expected(1, command == shown ? 1 : 1000);
+    CLI::Option* files = command->add_option("FILE", options->files, "Configuration file")->required();
+    if (command == shown) files->expected(1);
     command->add_option("--set", options->overrides, "Override a value, e.g. --set seed=2 (repeatable)")
         ->allow_extra_args(false);
   }
   config->footer("Example: ./apotnet config show configs/resnet20_cifar_4bit.json --set seed=2");
+  shown->footer("Example: ./apotnet config show configs/resnet20_cifar_4bit.json --set seed=2");
+  checked->footer("Example: ./apotnet config check configs/*.json");
+  reference->footer("Example: ./apotnet config reference > fields.md");
   shown->callback([options, &context] { show(*options, context); });
   checked->callback([options, &context] { check(*options, context); });
   reference->callback([] { std::cout << markdown_reference(); });

@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
@@ -24,16 +26,43 @@ struct SplitCheck {
   std::string remark;
 };
 
-// Reads every image and label; the readers stop at what is damaged.
+// What does not let itself be read, in the order of the images. All of it is wanted, so that it is mended at once.
+class Damages {
+ public:
+  void add(int64_t image, const Error& error) {
+    const std::scoped_lock lock(mutex_);
+    found_.emplace(image, error);
+  }
+  /// Throws where there is one; the ones before the last have their lines on stderr.
+  void report() const {
+    if (found_.empty()) return;
+    for (const auto& [image, error] : found_)
+      if (&error != &found_.rbegin()->second) std::cerr << "apotnet: error: " << error.what() << std::endl;
+    throw found_.rbegin()->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int64_t, Error> found_;
+};
+
+// Reads every image and label.
 SplitCheck check_split(const std::string& name, const fs::path& root, Split split) {
   const auto data = open_dataset(name, root, split, {.pictures = {.geometry = {}, .as_indexed = true}});
   const auto archive = dataset_archive(name);
   std::vector<int64_t> counts(static_cast<size_t>(data->classes()));
   for (int64_t i = 0; i < data->size(); ++i) ++counts[static_cast<size_t>(data->label(i))];
+  Damages damages;
   parallel_for(data->size(), [&](int64_t i) {
     std::vector<uint8_t> pixels(static_cast<size_t>(data->image_bytes()));
-    data->read(i, pixels);
+    try {
+      data->read(i, pixels);
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::damaged_data && error.category() != ErrorCategory::input_missing) throw;
+      damages.add(i, error);
+    }
   });
+  damages.report();
   const int64_t whole = !archive ? data->size() : split == Split::train ? archive->train_images : archive->test_images;
   return {data->size(), whole, *std::ranges::min_element(counts), *std::ranges::max_element(counts), data->remark()};
 }

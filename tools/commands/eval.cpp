@@ -99,7 +99,7 @@ void add_eval(CLI::App& app, CommandContext& context) {
                       "Write logits [n, classes] and labels [n] to this .safetensors file");
   command->add_option("--min-top1", options->min_top1, "Exit with 1 when top-1 % is lower")
       ->check(number_between(0, 100));
-  add_compute_options(*command, context);
+  add_device_options(*command, context);
   command->footer("Example: ./apotnet eval --checkpoint resnet20_3bit.pth.tar --bits 3 --data cifar10:DIR --json");
   command->callback([options, &context] { run_eval(*options, context); });
 }

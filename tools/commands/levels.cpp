@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/base/error.h"
 #include "core/quant/level_set.h"
 #include "core/quant/projection.h"
 #include "tools/commands/command.h"
@@ -80,11 +81,16 @@ void run_levels(const LevelsOptions& options, const CommandContext& context) {
       options.weights ? LevelSet::for_weights(method, options.bits) : LevelSet::for_activations(method, options.bits);
   const auto codes = set.codes();
   const auto k = static_cast<double>(set.k());
+  // The level is nearest from the midpoint with its lower neighbour on.
+  const auto from = [&](size_t i) { return i == 0 ? 0 : static_cast<double>(codes[i - 1] + codes[i]) / (2 * k); };
   if (context.options.json) {
+    if (options.plot) fail(ErrorCategory::usage, "--plot draws text; use it without --json");
     nlohmann::ordered_json levels = nlohmann::ordered_json::array();
     for (size_t i = 0; i < codes.size(); ++i)
-      levels.push_back(
-          {{"code", codes[i]}, {"value", static_cast<double>(codes[i]) / k}, {"sum", set.sum_of_powers(i)}});
+      levels.push_back({{"code", codes[i]},
+                        {"value", static_cast<double>(codes[i]) / k},
+                        {"from", from(i)},
+                        {"sum", set.sum_of_powers(i)}});
     print_json({{"command", "levels"},
                 {"method", options.method},
                 {"bits", options.bits},
@@ -98,12 +104,9 @@ void run_levels(const LevelsOptions& options, const CommandContext& context) {
               options.weights ? "weights" : "activations", codes.size(), static_cast<long long>(set.k()),
               options.weights ? ", with either sign" : "");
   std::printf("%8s  %-12s %-12s %s\n", "code", "value", "from", "sum of powers (before dividing by the largest)");
-  for (size_t i = 0; i < codes.size(); ++i) {
-    // The level is nearest from the midpoint with its lower neighbour on.
-    const double from = i == 0 ? 0 : static_cast<double>(codes[i - 1] + codes[i]) / (2 * k);
+  for (size_t i = 0; i < codes.size(); ++i)
     std::printf("%8lld  %-12.8f %-12.8f %s\n", static_cast<long long>(codes[i]), static_cast<double>(codes[i]) / k,
-                from, set.sum_of_powers(i).c_str());
-  }
+                from(i), set.sum_of_powers(i).c_str());
   if (options.plot) plot_levels(set);
 }
 

@@ -56,7 +56,7 @@ void add_train(CLI::App& app, CommandContext& context) {
   command->add_option("--out", options->out, "Run folder (default: runs/<config name>)");
   command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
   command->add_flag("--download", options->download, "Download the data set when it is not there");
-  add_compute_options(*command, context);
+  add_device_options(*command, context);
   command->footer("Example: ./apotnet train configs/resnet20_cifar_4bit.json --data cifar10:DIR --threads 2");
   command->callback([options, &context] {
     const Compute compute = apply_device_options(context.options);

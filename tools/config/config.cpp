@@ -4,6 +4,7 @@
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
@@ -205,8 +206,10 @@ class Reader {
   void read_field(const Field& field, const JsonNode* value, const std::string& path, const std::string& owner_origin,
                   StageConfig& stage) {
     const FieldTarget target = field.target(result_.run, stage);
-    if (value && !field.assign(*value, target))
+    if (value && !field.assign(*value, target)) {
       mistake(value->origin, path, ": expected ", field.expectation(), ", got ", value->describe());
+      wrong_.insert(path);
+    }
     if (!value && field.required) mistake(owner_origin, path, ": missing; expected ", field.expectation());
     if (field.leaf() != "bits")
       result_.values.push_back({path, value_at(target).dump(), value ? value->origin : "default"});
@@ -256,7 +259,7 @@ class Reader {
                 " and activations of ", stage.activation_bits, " bits; either both are 32 or both are quantized");
       for (const auto& [key, bits, levels] : {std::tuple{"weight_bits", stage.weight_bits, &LevelSet::for_weights},
                                               {"activation_bits", stage.activation_bits, &LevelSet::for_activations}})
-        if (bits != 32 && mistakes_.empty()) try {
+        if (bits != 32 && !wrong_.contains("quant.method")) try {
             levels(parse_level_method(run.quant.method), static_cast<int>(bits));
           } catch (const Error& error) {
             mistake(origin(node.find(key) ? key : "bits"), "stages.", i, ".", key, ": ", error.what());
@@ -288,10 +291,15 @@ class Reader {
     const bool crops = has("random_crop"), resizes = has("random_resized_crop");
     if (crops && resizes)
       mistake(origin("data.augment"), "data.augment: random_crop and random_resized_crop exclude each other");
-    if (!mistakes_.empty()) return;  // the name may be none
-    if ((crops || resizes) && dataset_info(data.name).resized_side == 0)
+    if (wrong_.contains("data.name")) return;
+    const bool of_pictures = dataset_info(data.name).resized_side > 0;
+    if ((crops || resizes) && !of_pictures)
       mistake(origin("data.augment"), "data.augment: random_crop and random_resized_crop are for larger pictures than ",
               data.name, " has; use pad_crop");
+    if (of_pictures && data.image_size > data.resized_side)
+      mistake(origin(find(root, "data.image_size") ? "data.image_size" : "data.resized_side"),
+              "data.image_size: images of ", data.image_size, " pixels cannot be cut out of pictures resized to ",
+              data.resized_side, " (data.resized_side)");
     const auto check_held_out = [&](const char* path, int64_t images) {
       if (data.validation >= images)
         mistake(origin(path), path, ": ", images, " training images, and data.validation holds out ", data.validation,
@@ -313,6 +321,7 @@ class Reader {
 
   ResolvedConfig result_;
   std::vector<std::string> mistakes_;
+  std::set<std::string> wrong_;  // fields that kept their default because what stands there does not fit
 };
 
 }  // namespace

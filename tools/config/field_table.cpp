@@ -199,28 +199,33 @@ std::vector<Field> other_fields() {
 
 std::vector<Field> stage_fields() {
   return {
-      {.path = "stages.*.name", .target = STAGE_FIELD(name), .unit = "", .help = "Name, for messages and checkpoints"},
+      {.path = "stages.*.name",
+       .target = STAGE_FIELD(name),
+       .unit = "",
+       .help = "Name, for messages and checkpoints",
+       .default_text = "stage1, stage2, ..."},
       // Sets both widths; resolved configurations show the two below.
       {.path = "stages.*.bits",
        .target = STAGE_FIELD(weight_bits),
        .low = 2,
        .high = 32,
        .unit = "bits",
-       .help = "Width of weights and activations, 2 to 8, or 32: not quantized. APoT codes of up to 5 bits are "
-               "convolved as "
-               "integers, wider ones in float32"},
+       .help = "Width of weights and activations, 2 to 8, or 32: not quantized. Up to 5 bits of apot, 3 of pot and 8 "
+               "of uniform are convolved as integers, wider codes in float32"},
       {.path = "stages.*.weight_bits",
        .target = STAGE_FIELD(weight_bits),
        .low = 2,
        .high = 32,
        .unit = "bits",
-       .help = "Width of the weights where it differs from bits"},
+       .help = "Width of the weights where it differs from bits",
+       .default_text = "that of bits"},
       {.path = "stages.*.activation_bits",
        .target = STAGE_FIELD(activation_bits),
        .low = 2,
        .high = 32,
        .unit = "bits",
-       .help = "Width of the activations where it differs from bits"},
+       .help = "Width of the activations where it differs from bits",
+       .default_text = "that of bits"},
       {.path = "stages.*.epochs",
        .target = STAGE_FIELD(epochs),
        .low = 1,
@@ -241,7 +246,7 @@ std::vector<Field> stage_fields() {
        .low = 0,
        .high = 1,
        .unit = "",
-       .help = "Weight decay of everything but the thresholds"},
+       .help = "Weight decay of everything, in the cifar variant of everything but the thresholds"},
       {.path = "stages.*.schedule",
        .target = STAGE_FIELD(schedule),
        .choices = {"milestones", "cosine", "constant"},

@@ -34,8 +34,10 @@ std::string markdown_reference() {
   RunConfig run;
   StageConfig stage;
   for (const Field& field : fields()) {
-    const std::string value = field.required ? "required" : value_at(field.target(run, stage)).dump();
-    table += text("| `", field.path, "` | `", value, "` | ", field.expectation(), field.unit.empty() ? "" : ", ",
+    const std::string value = field.required                ? "`required`"
+                              : !field.default_text.empty() ? field.default_text
+                                                            : "`" + value_at(field.target(run, stage)).dump() + "`";
+    table += text("| `", field.path, "` | ", value, " | ", field.expectation(), field.unit.empty() ? "" : ", ",
                   field.unit, " | ", field.help, " |\n");
   }
   return table;

@@ -26,6 +26,7 @@ struct Field {
   bool required = false;
   bool free_on_resume = false;  ///< changes no number of a run, so that a resumed one may have another value
   std::string unit, help;
+  std::string default_text = {};  ///< of a default that depends on others, in words
 
   bool in_stage() const { return path.starts_with("stages.*."); }
   std::string leaf() const { return path.substr(path.rfind('.') + 1); }

@@ -48,7 +48,7 @@ Json describe(const StartOfRun& start) {
           {"architecture", names.machine},
           {"cpu", processor()},
           {"cores", std::thread::hardware_concurrency()},
-          {"kernels", std::string(name_of(selected_isa()))},
+          {"instructions", std::string(name_of(selected_isa()))},
           {"threads", start.threads},
           {"seed", start.seed},
           {"config", std::filesystem::path(start.config).filename().string()},

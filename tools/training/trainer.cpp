@@ -209,16 +209,19 @@ Stage Trainer::resume_stage() {
   status_.stages = static_cast<int64_t>(run_.stages.size());
   status_.epochs = stage.config.epochs;
   status_.epoch = std::min(position.epoch + 1, stage.config.epochs);
-  status_.steps = (data_.train->size() - 1) / run_.data.batch + 1;
+  status_.steps = batches_of(data_.train->size(), run_.data.batch);
   status_.step = position.epoch == stage.config.epochs ? status_.steps : position.batch;
   return stage;
 }
 
 void Trainer::train_stage(Stage& stage) {
+  int64_t wide = 0;
   stage.model->for_each_module([&](Module& module) {
-    if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module); conv && !conv->exact())
-      progress_.line(conv->name() + ": codes wider than 8 bits, convolved in float32 instead of integers");
+    if (const auto* conv = dynamic_cast<const QuantConv2d*>(&module)) wide += !conv->exact();
   });
+  if (wide > 0)
+    progress_.line(text(stage.position.stage, ": ", wide,
+                        " convolutions have codes wider than 8 bits and are computed in float32, not in integers"));
   if (options_.device != Device{})
     device_steps_ = std::make_unique<DeviceSteps>(cuda_device(), *stage.model, stage.optimizer, resident_,
                                                   stage.config.label_smoothing);
@@ -237,11 +240,11 @@ EpochMetrics Trainer::train_epoch(Stage& stage) {
   alpha_gradients_.clear();
   LoaderOptions options = loader_options(run_);
   if (device_steps_) options.content = resident_.images.defined() ? BatchContent::placements : BatchContent::pixels;
-  const int64_t steps = (data_.train->size() - 1) / run_.data.batch + 1;
+  const int64_t steps = batches_of(data_.train->size(), run_.data.batch);
   if (position.batch > steps)
     fail(ErrorCategory::configuration, folder_->checkpoint("last"), ": stands at batch ", position.batch,
          " of an epoch, but one of ", data_.train->name(), " has ", steps, "; is this other data?");
-  const int64_t parts = (data_.train->size() - 1) / options.batch + 1;
+  const int64_t parts = batches_of(data_.train->size(), options.batch);
   Loader loader(data_.train, options,
                 {.epoch = position.epoch, .batch = std::min(position.batch * run_.data.accumulate, parts)});
   stage.model->set_training(true);

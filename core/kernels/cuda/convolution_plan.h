@@ -65,7 +65,7 @@ void check_description(const ConvolutionDescription& description);
 struct PlanLimits {
   size_t workspace = size_t{512} << 20;  ///< bytes; a plan that wants more is passed over
   std::string engine{};                  ///< that of an earlier plan (ConvolutionPlan::engine); empty: choose
-  std::string device{};                  ///< JSON of a described device (described_device.h); empty: the current one
+  std::string device{};                  ///< cuDNN's JSON of a device that is only described; empty: the current one
 };
 
 /// One convolution, ready to run: the vendor's choice of kernel for a description. Only kernels that give the same

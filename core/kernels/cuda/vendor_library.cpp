@@ -35,12 +35,12 @@ std::string VendorLibrary::path() const {
   return map->l_name;
 }
 
-void* VendorLibrary::address(const char* name, bool required) const {
-  if (!found() && required)
+void* VendorLibrary::address(const char* name) const {
+  if (!found())
     fail(ErrorCategory::unavailable, title_, " (", wanted_,
          ") not found; install it or add its folder to LD_LIBRARY_PATH");
-  void* symbol = found() ? ::dlsym(handle_, name) : nullptr;
-  if (symbol == nullptr && required)
+  void* symbol = ::dlsym(handle_, name);
+  if (symbol == nullptr)
     fail(ErrorCategory::unavailable, path(), " has no ", name, "; another version of ", title_, " is needed");
   return symbol;
 }

@@ -22,16 +22,11 @@ class VendorLibrary {
   /// Error(unavailable) naming library and function where either is missing.
   template <typename Declaration>
   Declaration* function(const char* name) const {
-    return reinterpret_cast<Declaration*>(address(name, true));
-  }
-  /// The same, but null where either is missing.
-  template <typename Declaration>
-  Declaration* function_if_there(const char* name) const {
-    return reinterpret_cast<Declaration*>(address(name, false));
+    return reinterpret_cast<Declaration*>(address(name));
   }
 
  private:
-  void* address(const char* name, bool required) const;
+  void* address(const char* name) const;
 
   std::string title_, wanted_;
   void* handle_ = nullptr;

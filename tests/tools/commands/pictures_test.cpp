@@ -1,6 +1,7 @@
 // Data sets of picture files and of idx files, from training to infer, as their users run them.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -131,6 +132,18 @@ TEST_CASE("a folder of pictures: what is wrong with it is one line with the righ
   CHECK(no_index.exit_code == 64);
   const Finished nowhere = program("data index imagenet:" + folder / "no");
   CHECK(nowhere.exit_code == 66);
+}
+
+TEST_CASE("data check names every damaged picture") {
+  const TemporaryFolder folder;
+  write_picture_folders(folder.path());
+  for (const char* picture : {"train/class0/picture1.JPEG", "train/class2/picture0.JPEG"})
+    cut_off(folder.path() / picture);
+  const Finished checked = program("data check imagenet:" + folder.string());
+  CHECK(checked.exit_code == 65);
+  CHECK(std::ranges::count(checked.error, '\n') == 2);
+  for (const char* picture : {"class0/picture1.JPEG: ", "class2/picture0.JPEG: "})
+    CHECK_MESSAGE(checked.error.find(picture) != std::string::npos, checked.error);
 }
 
 TEST_CASE("mnist: trained on its files, evaluated on those of the test split") {

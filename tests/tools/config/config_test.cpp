@@ -88,6 +88,9 @@ TEST_CASE("malformed configurations are refused by name, with line, column and w
       {"pictures to cut where there are none",
        config_with("\"data\": {\"name\": \"shapes10\", \"augment\": [\"random_crop\"]},"),
        {"data.augment", "larger pictures than shapes10 has; use pad_crop"}},
+      {"images larger than their pictures",
+       config_with("\"data\": {\"name\": \"imagenet\", \"image_size\": 300},"),
+       {"1:45: error: data.image_size: images of 300 pixels cannot be cut out of pictures resized to 256"}},
       {"a validation split of all images",
        config_with("\"data\": {\"train_limit\": 500, \"validation\": 500},"),
        {"data.train_limit: 500 training images, and data.validation holds out 500 of them"}},
@@ -190,6 +193,16 @@ TEST_CASE("all mistakes of a configuration are reported at once") {
   for (const char* fragment :
        {":2:3: error: sead", ":3:21: error: data.batch", ":4:25: error: stages.0.epochs", ":4:34: error: stages.0.lr"})
     CHECK_MESSAGE(refused.message.find(fragment) != std::string::npos, refused.message);
+}
+
+TEST_CASE("a mistake hides no other one that can be told without it") {
+  const std::string text =
+      R"({"quant": {"method": "pot"}, "data": {"name": "shapes10", "validation": 60000, "train_count": 100,
+      "batch": "many"}, "stages": [{"bits": 8, "epochs": 1, "lr": 1}]})";
+  const std::string all = refusal([&] { load(text); }).message;
+  for (const char* fragment : {"data.batch: expected", "stages.0.weight_bits: ", "stages.0.activation_bits: ",
+                               "data.train_count: 100 training images"})
+    CHECK_MESSAGE(all.find(fragment) != std::string::npos, all);
 }
 
 TEST_CASE("a base is merged: objects key by key, null removes, lists are replaced whole, origins are kept") {

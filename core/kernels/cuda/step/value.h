@@ -33,14 +33,7 @@ struct SumArrays {
   __device__ float step() const { return step_a[0] * step_b[0]; }
 };
 
-/// Stores a sum where SumArrays finds it.
-__device__ inline void store_sum(int16_t* narrow, int32_t* wide, int64_t i, int32_t sum) {
-  const bool fits = sum > kWideSum && sum <= 32767;
-  narrow[i] = fits ? static_cast<int16_t>(sum) : kWideSum;
-  if (!fits) wide[i] = sum;
-}
-
-/// N of them side by side, i a multiple of N.
+/// Stores N sums side by side where SumArrays finds them; i is a multiple of N.
 template <int N>
 __device__ void store_sums(int16_t* narrow, int32_t* wide, int64_t i, const Pack<int32_t, N>& sums) {
   Pack<int16_t, N> packed;

@@ -1,4 +1,4 @@
-#include "core/kernels/cuda/described_device.h"
+#include "tests/vendor/described_device.h"
 
 #include "core/base/error.h"
 
