@@ -9,6 +9,8 @@ Builds what is missing, runs the tests on the CUDA device, compares it with the 
 Markdown report (gpu-report.md where no REPORT is named).
 APOTNET_DATA   folder with the data for the golden tests (README, "Data for the tests")
 APOTNET_PEERS  folder with peer_torch.py: PyTorch is measured beside it
+APOTNET_BIN    folder with apotnet and gpu_tests, to run these and build nothing
+The output of the tests goes into a folder beside the report, report-logs for report.md.
 Exit codes: 0 done, 1 a check failed, 64 usage, 69 no device.
 Example: tests/gpu.sh report.md
 END
@@ -27,11 +29,15 @@ cd "$(dirname "$0")/.." || exit 70
 # The value of a key of one JSON line.
 value() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' | head -n 1; }
 
-found=$(./apotnet doctor --json) || fail 70 "./apotnet doctor failed"
+if [ -n "${APOTNET_BIN:-}" ]; then
+  apotnet=$APOTNET_BIN/apotnet tests=$APOTNET_BIN/gpu_tests
+else
+  apotnet=./apotnet tests=${APOTNET_BUILD:-build}/tests/gpu_tests
+fi
+found=$("$apotnet" doctor --json) || fail 70 "$apotnet doctor failed"
 device=$(printf '%s' "$found" | value cuda)
 case $device in *'no CUDA device'* | *'not built'* | *'without CUDA'* | '') fail 69 "${device:-no CUDA device}" ;; esac
-./apotnet test --list >/dev/null || fail 70 "the tests could not be built"
-build=${APOTNET_BUILD:-build}
+[ -n "${APOTNET_BIN:-}" ] || ./apotnet test --list >/dev/null || fail 70 "the tests could not be built"
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
 failed=0
@@ -45,12 +51,27 @@ check() {
 }
 
 say "# apotnet on $device" "" "$(git rev-parse --short=12 HEAD 2>/dev/null), $(date -u +%Y-%m-%d)" "" '```'
-{ ./apotnet version; ./apotnet doctor; nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit --format=csv; } >>"$report" 2>&1
+{ "$apotnet" version; "$apotnet" doctor; nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit --format=csv; } >>"$report" 2>&1
 say '```' "" "## Checks" "" "| check | result |" "|---|---|"
 
-"$build/tests/gpu_tests" >"$work/tests.txt" 2>&1
+# Each test case in a process of its own: an illegal access ends only that, and one that hangs is ended.
+logs=${report%.md}-logs
+mkdir -p "$logs" && rm -f "$logs"/* || fail 74 "cannot write $logs"
+export tests logs
+"$tests" --list-test-cases | grep -v -e '^\[doctest\]' -e '^=' >"$logs/cases.txt"
+jobs=$(($(nproc) / 2))
+[ "$jobs" -le 8 ] || jobs=8
+nl -ba -w1 -s: "$logs/cases.txt" | xargs -P "$((jobs > 0 ? jobs : 1))" -d '\n' -n 1 sh -c '
+  number=${0%%:*} name=${0#*:}
+  filter=$(printf %s "$name" | tr , "?")
+  timeout 180 "$tests" --test-case="$filter" >"$logs/$number.txt" 2>&1 && grep -q "test cases: *[1-9]" "$logs/$number.txt" &&
+    exit 0
+  echo "$number:$name" >>"$logs/failed.txt"
+  CUDA_LAUNCH_BLOCKING=1 timeout 180 "$tests" --test-case="$filter" >"$logs/$number.blocking.txt" 2>&1'
+cases=$(wc -l <"$logs/cases.txt") bad=$(cat "$logs/failed.txt" 2>/dev/null | wc -l)
+[ "$cases" -gt 0 ] && [ "$bad" = 0 ]
 check $? "contract, golden tables, golden training step, fused against kernel by kernel, recorded against eager" \
-  "$(grep 'test cases:' "$work/tests.txt" | tail -n 1 | tr -s ' |' ' ')"
+  "$((cases - bad)) of $cases test cases"
 
 cat >"$work/run.json" <<'END'
 {"model": {"name": "resnet20"},
@@ -58,14 +79,14 @@ cat >"$work/run.json" <<'END'
  "stages": [{"name": "4bit", "bits": 4, "epochs": 3, "lr": 0.05}], "seed": 7}
 END
 for name in one two; do
-  ./apotnet train "$work/run.json" --device cuda --quiet --out "$work/$name" >"$work/$name.txt" 2>&1
+  timeout 300 "$apotnet" train "$work/run.json" --device cuda --quiet --out "$work/$name" >"$work/$name.txt" 2>&1
   check $? "training, run $name" "$(grep -h error: "$work/$name.txt" | tail -n 1)"
 done
 cmp -s "$work/one/checkpoints/last.safetensors" "$work/two/checkpoints/last.safetensors"
 check $? "two trainings with one seed, last checkpoints byte for byte the same"
 for how in "cpu float" "cuda float" "cpu integer" "cuda integer"; do
   set -- $how
-  ./apotnet eval --checkpoint "$work/one/checkpoints/best.safetensors" --data shapes10 --device "$1" --engine "$2" --json \
+  timeout 300 "$apotnet" eval --checkpoint "$work/one/checkpoints/best.safetensors" --data shapes10 --device "$1" --engine "$2" --json \
     --logits "$work/$1.$2" >"$work/eval.json" 2>"$work/eval.txt"
   status=$?
   value top1 <"$work/eval.json" >"$work/$1.$2.top1"
@@ -87,7 +108,7 @@ say "| training ResNet-20, 4 bit, batch 128, last of three epochs, validation an
 say "| the same, epoch by epoch | $(grep -o '"images_per_second":[0-9.]*' "$work/one/metrics.jsonl" | cut -d: -f2 | tr '\n' ' ') |"
 for engine in float integer; do
   for batch in 1 128 1024; do
-    rate=$(./apotnet bench infer --device cuda --bits 4 --batch $batch --engine $engine --json 2>/dev/null | value images_per_second)
+    rate=$(timeout 120 "$apotnet" bench infer --device cuda --bits 4 --batch $batch --engine $engine --json 2>/dev/null | value images_per_second)
     say "| inference, $engine engine, batch $batch | $rate |"
   done
 done
@@ -101,11 +122,20 @@ if [ -n "${APOTNET_PEERS:-}" ]; then
 fi
 
 say "" "## The recorded step" "" '```'
-"$build/tests/gpu_tests" --test-case='*launches and bytes*,*table of nodes*' >>"$report" 2>&1
+timeout 120 "$tests" --test-case='*launches and bytes*,*table of nodes*' >>"$report" 2>&1
+grep -h 'nodes of a' "$logs"/*.txt >>"$report"
 say '```' "" "Memory of the device after training, and occupancy of the kernels: \`nvidia-smi\` below, tests/vendor/kernel_resources.md." "" '```'
 nvidia-smi --query-gpu=memory.used,memory.total --format=csv >>"$report" 2>&1
-say '```' "" "## Output of the tests" "" '```'
-tail -n 60 "$work/tests.txt" >>"$report"
 say '```'
+if [ "$bad" != 0 ]; then
+  say "" "## Test cases that failed" "" '```'
+  while IFS=: read -r number name; do
+    say "" "$number: $name"
+    tail -n 30 "$logs/$number.txt" >>"$report"
+    say "... and with CUDA_LAUNCH_BLOCKING=1"
+    tail -n 10 "$logs/$number.blocking.txt" >>"$report"
+  done <"$logs/failed.txt"
+  say '```'
+fi
 printf 'gpu.sh: %s %s\n' "$report" "$([ $failed = 0 ] && echo 'written' || echo 'written; a check failed')" >&2
 exit $failed

@@ -32,8 +32,12 @@ esac
 )";
 
 constexpr const char* kTests = R"(#!/bin/sh
-echo "[doctest] test cases:    3 |    3 passed"
-exit ${TESTS_CODE:-0}
+case $1 in --list-test-cases)
+  printf '[doctest] listing all test case names\n=====\none, and more\ntwo\n=====\n'
+  exit ;;
+esac
+echo "$1 [doctest] test cases:    1 |    1 passed"
+case $1 in *two) exit ${TESTS_CODE:-0} ;; esac
 )";
 
 void write_script(const std::string& path, const char* content) {
@@ -62,7 +66,9 @@ TEST_CASE("gpu.sh writes a table of checks, and fails when one of them fails") {
   CHECK(report.find("\n## Checks\n\n| check | result |\n|---|---|\n| contract") != std::string::npos);
   CHECK(report.find("| evaluation on cuda, float engine | passed: top-1 90.05 %, loss 0.5 |\n") != std::string::npos);
   CHECK(report.find("validation and saving not counted | 41.5 |\n") != std::string::npos);
-  CHECK(report.find("failed**") == std::string::npos);
+  CHECK(report.find("passed: 2 of 2 test cases |\n") != std::string::npos);
+  CHECK(report.find("failed") == std::string::npos);
+  CHECK(read_text(folder / "report-logs/1.txt").starts_with("--test-case=one? and more "));
 
   for (const std::string variables : {"TESTS_CODE=1", "FAILING='cuda integer'", "CUDA_TOP1=89.9"}) {
     CAPTURE(variables);

@@ -37,7 +37,8 @@ std::string open_device(int number) {
     fail(ErrorCategory::unavailable, "no CUDA device (",
          !found                                 ? "driver not found"
          : error == cudaErrorInsufficientDriver ? text("the driver is too old for CUDA ", CUDART_VERSION / 1000)
-                                                : "the driver finds none",
+         : error == cudaSuccess || error == cudaErrorNoDevice ? "the driver finds none"
+                                                              : text("the driver says: ", cudaGetErrorString(error)),
          "); use --device cpu");
   }
   if (number >= count)

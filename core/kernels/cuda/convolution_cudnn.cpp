@@ -134,7 +134,8 @@ bool keeps_rules(const CudnnDescriptor& engine, Arithmetic arithmetic) {
   const auto notes = engine.get<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE);
   const auto noted = [&](cudnnBackendNumericalNote_t note) { return std::ranges::find(notes, note) != notes.end(); };
   if (noted(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) || noted(CUDNN_NUMERICAL_NOTE_FFT) ||
-      noted(CUDNN_NUMERICAL_NOTE_WINOGRAD) || noted(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION))
+      noted(CUDNN_NUMERICAL_NOTE_WINOGRAD) || noted(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) ||
+      noted(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS))
     return false;
   return noted(CUDNN_NUMERICAL_NOTE_TENSOR_CORE) == (arithmetic != Arithmetic::f32);
 }

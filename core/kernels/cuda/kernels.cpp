@@ -76,7 +76,10 @@ struct Place {
   Place& operator=(const Place&) = delete;
   ~Place() { done.wait(); }
   std::byte* of_size(size_t bytes) {
-    if (!memory || memory->size() < bytes) memory.emplace(bytes);
+    if (!memory || memory->size() < bytes) {
+      done.synchronize();
+      memory.emplace(bytes);
+    }
     return memory->data();
   }
 

@@ -25,7 +25,15 @@ ConvolutionPlan make_plan(const ConvolutionDescription& description, const std::
       if (error.category() != ErrorCategory::unavailable) throw;
     }
   }
-  return ConvolutionPlan(description);
+  try {
+    return ConvolutionPlan(description);
+  } catch (const Error& error) {
+    // Some shapes have no tensor-core kernel within the limit of workspace; float32 is at least as exact.
+    if (error.category() != ErrorCategory::unavailable || description.arithmetic != Arithmetic::tf32) throw;
+    ConvolutionDescription exact = description;
+    exact.arithmetic = Arithmetic::f32;
+    return ConvolutionPlan(exact);
+  }
 }
 
 }  // namespace

@@ -1,7 +1,12 @@
 // The tests of the emulated device on a real one: what they ask of the emulation alone is answered as nothing, and
 // without a device they are skipped as a whole.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
+#include <span>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "core/kernels/accelerator.h"
@@ -16,17 +21,16 @@ void set_idle(bool) {}
 
 }  // namespace emulation
 
-namespace {
-
-// Before doctest's own main().
-[[maybe_unused]] const bool has_device = [] {
+int main(int argc, char** argv) {
+  doctest::Context tests(argc, argv);
+  const std::span<char*> words(argv, static_cast<size_t>(argc));
+  if (std::ranges::any_of(words, [](const char* word) { return std::string_view(word).starts_with("--list"); }))
+    return tests.run();
   try {
     apotnet::cuda_device();
   } catch (const apotnet::Error& error) {
     std::printf("skipped: %s\n", error.what());
-    std::exit(0);
+    return 0;
   }
-  return true;
-}();
-
-}  // namespace
+  return tests.run();
+}
