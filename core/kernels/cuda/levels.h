@@ -57,6 +57,23 @@ __device__ Code project(float z, const Set& levels, const uint8_t* table) {
 /// clamp(x / alpha, 0, 1) as std::clamp has it: a NaN stays one.
 __device__ inline float clamped(float z, float least) { return z < least ? least : z > 1 ? 1.0f : z; }
 
+/// z = x / alpha for codes of activations: to the last bit below 1, and 2 for everything above. The compiler's division
+/// takes a slow path for each zero, and a ReLU makes many. A quotient that is corrected twice by its own remainder is
+/// that of a division (Markstein); where remainders underflow, z is so small that its code is 0 either way.
+class ClippedQuotient {
+ public:
+  __device__ explicit ClippedQuotient(float alpha) : alpha_(alpha), reciprocal_(1 / alpha) {}
+  __device__ float operator()(float x) const {
+    float z = x * reciprocal_;
+    z = fmaf(fmaf(-alpha_, z, x), reciprocal_, z);
+    z = fmaf(fmaf(-alpha_, z, x), reciprocal_, z);
+    return x < alpha_ ? z : x > alpha_ ? 2.0f : x - alpha_ + 1;  // 1, or the NaN that x is
+  }
+
+ private:
+  float alpha_, reciprocal_;
+};
+
 /// The code of z = x / alpha with its sign (F5).
 template <typename Code, typename Set>
 __device__ Code project_signed(float z, const Set& levels, const uint8_t* table) {

@@ -61,7 +61,8 @@ struct RoundedValues {
       if (value.a.has_norm()) norm_a[j] = terms[group * N + j];
       if (value.b.has_norm()) norm_b[j] = terms[kTerms / 2 + group * N + j];
     }
-    const float a = alpha[0], step_a = value.a.step(), step_b = value.b.step();
+    const ClippedQuotient quotient(alpha[0]);
+    const float step_a = value.a.step(), step_b = value.b.step();
     const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
     const int width = max((plan.box_width - 1) * plan.spread + 1, tile.end_column - tile.column);
     const int height = max((plan.box_height - 1) * plan.spread + 1, tile.end_row - tile.row);
@@ -78,7 +79,7 @@ struct RoundedValues {
         const int64_t place = (int64_t{tile.image} * plan.height + row) * plan.width + column;
         const int64_t element = place * plan.channels + first_channel + group * N;
         const Pack<float, N> found = value.template at<N>(element, norm_a, norm_b, step_a, step_b);
-        for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(found[j] / a, 0), levels, table);
+        for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(quotient(found[j]), 0), levels, table);
         if (in_charge) {
           store(codes, element, rounded);
           if (values) store(values, element, found);

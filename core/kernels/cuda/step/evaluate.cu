@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(kThreads)
     if (blockIdx.y == 0) store_step(rounding.alpha, rounding.levels, rounding.step, rounding.trouble);
   }
   __syncthreads();
-  const float alpha = out.codes ? rounding.alpha[0] : 1.0f, step_a = value.a.step(), step_b = value.b.step();
+  const ClippedQuotient quotient(out.codes ? rounding.alpha[0] : 1.0f);
+  const float step_a = value.a.step(), step_b = value.b.step();
   // A thread keeps to its channels.
   const int packs = width / N, rows = kThreads / packs, row = static_cast<int>(threadIdx.x) / packs;
   const int c = static_cast<int>(threadIdx.x) % packs * N;
@@ -45,7 +46,7 @@ __global__ void __launch_bounds__(kThreads)
     if (out.values) store(out.values, element, found);
     if (!out.codes) continue;
     Pack<uint8_t, N> rounded;
-    for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(found[j] / alpha, 0), rounding.levels, table);
+    for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(quotient(found[j]), 0), rounding.levels, table);
     store(out.codes, element, rounded);
   }
 }

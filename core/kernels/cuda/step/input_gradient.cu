@@ -88,7 +88,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 // What of the plan depends on the tile and on shared memory.
 template <int kPixels, int kColumns>
 void cut(InputGradientPlan& plan, int64_t images) {
-  plan.tile_width = kPixels == 64 || plan.width <= 8 ? 8 : 16;
+  plan.log_tile_width = kPixels == 64 || plan.width <= 8 ? 3 : 4;
+  plan.tile_width = 1 << plan.log_tile_width;
   plan.tile_height = kPixels / plan.tile_width;
   plan.tiles_down = (plan.height + plan.tile_height - 1) / plan.tile_height;
   plan.tiles_across = (plan.width + plan.tile_width - 1) / plan.tile_width;

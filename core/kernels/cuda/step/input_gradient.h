@@ -16,7 +16,7 @@ struct InputGradientPlan {
   int height, width, channels;              // of the input
   int out_height, out_width, out_channels;  // of dy
   int kernel_height, kernel_width, taps, stride, padding;
-  int tile_height, tile_width, tiles_down, tiles_across, tiles;
+  int tile_height, log_tile_width, tile_width, tiles_down, tiles_across, tiles;
   int halo_height, halo_width;
   int chunk;          // channels of dy staged at once
   int pitch;          // words of a staged pixel: eight neighbours lie in different banks
@@ -58,9 +58,9 @@ struct TilePixel {
 /// pixels of a warp or none.
 template <int kPixels>
 __device__ TilePixel pixel_of(const InputGradientPlan& plan, int p) {
-  if (plan.stride != 2) return {p / plan.tile_width, p % plan.tile_width};
-  const int parities = p / (kPixels / 4), rest = p % (kPixels / 4), across = plan.tile_width / 2;
-  return {rest / across * 2 + parities / 2, rest % across * 2 + parities % 2};
+  if (plan.stride != 2) return {p >> plan.log_tile_width, p & (plan.tile_width - 1)};
+  const int parities = p / (kPixels / 4), rest = p % (kPixels / 4), log_across = plan.log_tile_width - 1;
+  return {(rest >> log_across) * 2 + parities / 2, (rest & ((1 << log_across) - 1)) * 2 + parities % 2};
 }
 
 /// The staged pixel of dy that a tap brings to a pixel of the tile; the one of zeros behind the halo where there is
@@ -68,7 +68,11 @@ __device__ TilePixel pixel_of(const InputGradientPlan& plan, int p) {
 __device__ inline int staged_pixel(const InputGradientPlan& plan, const InputTile& tile, TilePixel pixel, int tap_row,
                                    int tap_column) {
   int row = pixel.row + tile.reach_down - tap_row, column = pixel.column + tile.reach_right - tap_column;
-  if (plan.stride != 1) {
+  if (plan.stride == 2) {
+    if (((row | column) & 1) != 0) return plan.halo_height * plan.halo_width;
+    row /= 2;
+    column /= 2;
+  } else if (plan.stride != 1) {
     if (row % plan.stride != 0 || column % plan.stride != 0) return plan.halo_height * plan.halo_width;
     row /= plan.stride;
     column /= plan.stride;
@@ -210,9 +214,13 @@ __device__ void multiply_taps(const InputGradientPlan& plan, const InputTile& ti
                   lower = pixel_of<kPixels>(plan, share.down * 16 + share.row + 8);
   const auto* quads =
       reinterpret_cast<const Quad*>(weights) + share.across * (kTiles / 2) * 32 + static_cast<int>(threadIdx.x) % 32;
-  const int steps = count / 16;
-  for (int t = 0; t < taps; ++t, quads += steps * kPairs * 32) {
-    const int tap_row = (first_tap + t) / plan.kernel_width, tap_column = (first_tap + t) % plan.kernel_width;
+  const int steps = count / 16, first_row = first_tap / plan.kernel_width;
+  int tap_row = first_row, tap_column = first_tap - first_row * plan.kernel_width;
+  const auto next_tap = [&] {
+    quads += steps * kPairs * 32;
+    if (++tap_column == plan.kernel_width) ++tap_row, tap_column = 0;
+  };
+  for (int t = 0; t < taps; ++t, next_tap()) {
     const int above = staged_pixel(plan, tile, upper, tap_row, tap_column),
               below = staged_pixel(plan, tile, lower, tap_row, tap_column);
     if (plan.stride == 2 && above == plan.halo_height * plan.halo_width) continue;  // the same in the whole warp

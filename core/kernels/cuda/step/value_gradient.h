@@ -8,10 +8,10 @@
 namespace apotnet::cuda {
 
 /// What one thread has summed: the kept gradient of its N channels, its products with x - mean for each batch norm,
-/// and alpha's gradient times K alpha.
+/// and alpha's gradient times K alpha. Floats hold the few elements of a thread; all threads' sums are added up wide.
 template <int N, int kNorms>
 struct ValueSums {
-  Wide g[N], gx[kNorms][N], alpha;
+  float g[N], gx[kNorms][N], alpha;
 };
 
 /// Numbers of a channel that a block keeps in shared memory, each an array over its channels.
@@ -84,6 +84,7 @@ struct ValuePass {
   int pitch;
   const uint8_t* table;
   float step_a, step_b, steps[kNorms], alpha, k;
+  ClippedQuotient quotient;
 
   /// For `count` channels from `first` on; `room` for kTerms * pitch floats, 16-byte aligned where pitch is a multiple
   /// of 4.
@@ -96,7 +97,8 @@ struct ValuePass {
         step_a(gradient.value.a.step()),
         step_b(gradient.value.b.step()),
         alpha(gradient.quantized ? gradient.alpha[0] : 1.0f),
-        k(static_cast<float>(gradient.levels.k)) {
+        k(static_cast<float>(gradient.levels.k)),
+        quotient(alpha) {
     for (int n = 0; n < kNorms; ++n) steps[n] = gradient.norms[n].operand.step();
     for (int c = static_cast<int>(threadIdx.x); c < count; c += kThreads) {
       keep_norm(gradient.value.a, first + c, room + kScaleA * pitch + c);
@@ -124,7 +126,7 @@ struct ValuePass {
     if (arrays.needs.masks)
       for (int j = 0; j < N; ++j) g[j] = values[j] > 0 ? g[j] : 0.0f;
     arrays.out.put(i, g);
-    for (int j = 0; j < N; ++j) sums.g[j].add(g[j]);
+    for (int j = 0; j < N; ++j) sums.g[j] += g[j];
     for (int n = 0; n < kNorms; ++n) add_products(n, g, as, bs, i, c, sums);
   }
 
@@ -162,10 +164,10 @@ struct ValuePass {
   template <int N>
   __device__ void leave_quantizer(Pack<float, N>& g, const Pack<float, N>& values, ValueSums<N, kNorms>& sums) const {
     for (int j = 0; j < N; ++j) {
-      const float z = values[j] / alpha;
+      const float z = quotient(values[j]);
       const bool above = z > 1;
       const auto code = static_cast<float>(project<uint8_t>(clamped(z, 0), arrays.levels, table));
-      sums.alpha.add_product(g[j], above ? k * alpha : code * alpha - values[j] * k);
+      sums.alpha = fmaf(g[j], above ? k * alpha : code * alpha - values[j] * k, sums.alpha);
       g[j] = above ? 0.0f : g[j];
     }
   }
@@ -178,7 +180,7 @@ struct ValuePass {
     Pack<float, N> xs = norm.source == Source::value_a ? as : bs;
     if (norm.source == Source::memory) xs = norm.operand.template raw<N>(i, steps[n]);
     const Pack<float, N> means = term<N>(kMean0 + n, c);
-    for (int j = 0; j < N; ++j) sums.gx[n][j].add_product(g[j], xs[j] - means[j]);
+    for (int j = 0; j < N; ++j) sums.gx[n][j] = fmaf(g[j], xs[j] - means[j], sums.gx[n][j]);
   }
 };
 
@@ -211,9 +213,9 @@ __device__ void finish_value_gradient(const ValueGradientArrays<kNorms>& gradien
   const int thread = static_cast<int>(threadIdx.x), chunks = static_cast<int>(gridDim.x);
   Wide* const matrix = room + kThreads;
   const int columns = min(width * N, channels - first);
-  const auto bring_together = [&](int s, const Wide(&sums)[N]) {
+  const auto bring_together = [&](int s, const float(&sums)[N]) {
     __syncthreads();
-    for (int j = 0; j < N; ++j) matrix[j * (kThreads + 1) + thread] = sums[j];
+    for (int j = 0; j < N; ++j) matrix[j * (kThreads + 1) + thread] = {sums[j], 0};
     __syncthreads();
     const Wide total = column_sum(columns, rows, room, [&](int row, int column) {
       return matrix[column % N * (kThreads + 1) + row * width + column / N];
@@ -224,7 +226,7 @@ __device__ void finish_value_gradient(const ValueGradientArrays<kNorms>& gradien
   bring_together(0, own.g);
   bring_together(1, own.gx[0]);
   if constexpr (kNorms == 2) bring_together(2, own.gx[1]);
-  const Wide alpha = block_sum(own.alpha);
+  const Wide alpha = block_sum({own.alpha, 0});
   if (thread == 0) gradient.alpha_partial[blockIdx.y * gridDim.x + blockIdx.x] = alpha.value();
   if (!last_block(ticket)) return;
 
