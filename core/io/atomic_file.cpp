@@ -103,8 +103,8 @@ bool is_stream(const std::string& path) {
 
 void write_stream(const std::string& path, const Chunks& chunks) {
   // A reader that goes away is an error of write() here, not the end of the program.
-  struct sigaction ignore {
-  }, former{};
+  using Action = struct sigaction;  // the function has the same name
+  Action ignore{}, former{};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, &former);
   Descriptor stream(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -117,8 +117,8 @@ void write_stream(const std::string& path, const Chunks& chunks) {
 }
 
 bool is_stdout(const std::string& path) {
-  struct stat file {
-  }, out{};
+  using Status = struct stat;
+  Status file{}, out{};
   return ::stat(path.c_str(), &file) == 0 && ::fstat(STDOUT_FILENO, &out) == 0 && file.st_dev == out.st_dev &&
          file.st_ino == out.st_ino;
 }

@@ -131,6 +131,8 @@ struct ConvolutionPlan::Implementation {
   std::string engine;
 };
 
+constexpr int64_t kMostTf32Images = 1000;
+
 // Two engines, "twin:1" and "twin:2", that compute the same.
 ConvolutionPlan::ConvolutionPlan(const ConvolutionDescription& description, const PlanLimits& limits)
     : implementation_(std::make_unique<Implementation>(
@@ -138,6 +140,9 @@ ConvolutionPlan::ConvolutionPlan(const ConvolutionDescription& description, cons
   check_description(description);
   if (engine() != "twin:1" && engine() != "twin:2")
     fail(ErrorCategory::unavailable, "the twin of cuDNN does not have engine ", engine(), " for ", description.text());
+  // As cuDNN where tensor cores would need more workspace than there may be.
+  if (description.arithmetic == Arithmetic::tf32 && description.x.sizes[0] >= kMostTf32Images)
+    fail(ErrorCategory::unavailable, "the twin of cuDNN has no tf32 kernel for ", description.text());
 }
 ConvolutionPlan::~ConvolutionPlan() = default;
 ConvolutionPlan::ConvolutionPlan(ConvolutionPlan&&) noexcept = default;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -33,12 +34,12 @@ class Damages {
     const std::scoped_lock lock(mutex_);
     found_.emplace(image, error);
   }
-  /// Throws where there is one; the ones before the last have their lines on stderr.
-  void report() const {
+  /// Throws the last one, if there is any, and brings the others' lines to stderr before.
+  void report() {
     if (found_.empty()) return;
-    for (const auto& [image, error] : found_)
-      if (&error != &found_.rbegin()->second) std::cerr << "apotnet: error: " << error.what() << std::endl;
-    throw found_.rbegin()->second;
+    const Error last = found_.extract(std::prev(found_.end())).mapped();
+    for (const auto& [image, error] : found_) std::cerr << "apotnet: error: " << error.what() << std::endl;
+    throw last;
   }
 
  private:

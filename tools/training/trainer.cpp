@@ -327,12 +327,13 @@ void Trainer::begin_device_step(Stage& stage, Loader& loader, int64_t count, dou
 void Trainer::add_device_result(Stage& stage, const std::optional<StepResult>& result) {
   if (!result) return;
   TrainingPosition& position = stage.position;
-  const std::string where = text(epoch_label(stage), ", step ", position.step);
-  if (result->trouble && first_unusable(*stage.model).empty())
-    if (const std::string fault = fault_of_layers(*stage.model, *data_.train); !fault.empty())
-      fail(ErrorCategory::diverged, "training diverged in ", where, ": ", fault);
-  if (result->trouble || !std::isfinite(result->loss_sum))
+  if (result->trouble || !std::isfinite(result->loss_sum)) {
+    const std::string where = text(epoch_label(stage), ", step ", position.step);
+    if (first_unusable(*stage.model).empty())
+      if (const std::string fault = fault_of_layers(*stage.model, *data_.train); !fault.empty())
+        fail(ErrorCategory::diverged, "training diverged in ", where, ": ", fault);
     fail_diverged(*stage.model, where, result->loss_sum / static_cast<double>(result->count));
+  }
   position.epoch_images += result->count;
   position.epoch_correct += result->correct;
   position.epoch_loss += result->loss_sum;

@@ -97,7 +97,39 @@ TEST_CASE("an interrupt says how to go on, and status.json that it came") {
   const auto status = nlohmann::json::parse(read_text(runs / "run/status.json"));
   CHECK(status["state"] == "interrupted");
   CHECK(status["exit_code"] == 143);
-  CHECK(status["epoch"] < 10000);
+}
+
+TEST_CASE("a run resumed on too little data says so, and its status where it stands") {
+  const test::TemporaryFolder folder;
+  // A CIFAR-10 of `records` pictures a file.
+  const auto write_data = [&](const std::string& name, int records) {
+    std::string content;
+    for (int i = 0; i < records; ++i)
+      content += std::string(1, static_cast<char>(i % 10)) + std::string(3072, static_cast<char>(7 * i));
+    std::filesystem::create_directories(folder / name);
+    for (const char* file :
+         {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"})
+      test::write_text(folder / name + "/" + file + ".bin", content);
+  };
+  write_data("whole", 8);
+  write_data("part", 3);
+  test::write_text(folder / "run.json", R"({
+    "data": {"batch": 5, "validation": 5, "augment": []}, "checkpoint": {"every_steps": 4},
+    "stages": [{"name": "float", "bits": 32, "epochs": 3, "lr": 0.1}]})");
+  const auto train = [&](const std::string& before, const std::string& more) {
+    return test::run_program(before + " " + APOTNET_BINARY + " train " + folder / "run.json" + " --threads 1 --out " +
+                             folder / "run" + " --data cifar10:" + folder / more);
+  };
+  // At the third checkpoint, so that the one inside the first epoch is the newest.
+  REQUIRE(train("APOTNET_CRASH_AT=former-moved:2", "whole").exit_code == 137);
+  const Finished refused = train("", "part --resume");
+  CHECK(refused.exit_code == 78);
+  CHECK(refused.error.find("stands at batch 4 of an epoch, but one of cifar10 has 2; is this other data?") !=
+        std::string::npos);
+  const auto status = nlohmann::json::parse(read_text(folder / "run/status.json"));
+  CHECK(status["state"] == "failed");
+  CHECK(status["epoch"] == 1);
+  CHECK(status["step"] == 4);
 }
 
 TEST_CASE("resuming with another configuration is refused with the list of differences") {
