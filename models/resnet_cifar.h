@@ -8,7 +8,7 @@
 
 namespace apotnet {
 
-/// ResNet-20/32/44/56/110 for 32x32 images:
+/// ResNet-8/14/20/32/44/56/110 for 32x32 images:
 ///
 ///   conv 3x3, 3 -> 16, 8-bit weights; batch norm, ReLU        32 x 32 x 16
 ///   (depth - 2) / 6 blocks of 16 channels                     32 x 32 x 16
@@ -20,7 +20,7 @@ class ResNetCifar : public Model {
   ResNetCifar(int depth, int64_t classes, const QuantSettings& quant);
   Variable forward(const Variable& images) override;
 
-  static constexpr int kDepths[] = {20, 32, 44, 56, 110};
+  static constexpr int kDepths[] = {8, 14, 20, 32, 44, 56, 110};
 
  private:
   FirstConv2d conv1_;

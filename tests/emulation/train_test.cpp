@@ -18,18 +18,21 @@ namespace {
 
 // Three batches of eight and one of two: the recorded step, and a size that comes once.
 constexpr const char* kRun = R"({
+  "model": {"name": "resnet8"},
   "data": {"name": "shapes10", "batch": 8, "augment": ["flip", "pad_crop"], "validation": 6, "train_count": 32, "test_count": 10},
   "stages": [{"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02}],
   "checkpoint": {"every_steps": 2}, "seed": 3})";
 
 // Two steps of three images.
 constexpr const char* kShortRun = R"({
+  "model": {"name": "resnet8"},
   "data": {"name": "shapes10", "batch": 3, "augment": [], "validation": 4, "train_count": 10, "test_count": 10},
   "stages": [{"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02}],
   "checkpoint": {"every_steps": 1}, "seed": 3})";
 
 // Steps of parts of two and two pictures, the last one of two and one.
 constexpr const char* kPictureRun = R"({
+  "model": {"name": "resnet8"},
   "data": {"name": "imagenet", "batch": 4, "accumulate": 2, "augment": ["random_crop", "flip"], "validation": 0,
            "test_limit": 4, "image_size": 32, "resized_side": 36},
   "quant": {"variant": "imagenet"},
