@@ -69,7 +69,7 @@ struct OutputGradient {
     Tensor dy(shape, DType::f32);
     for (size_t i = 0; i < dy.data<float>().size(); ++i) {
       const float* const own = coefficients.data<float>().data() + i % static_cast<size_t>(shape[3]) * 3;
-      dy.data<float>()[i] = floats.data<float>()[i] * own[0] + (x.raw.data<float>()[i] * own[1] + own[2]);
+      dy.data<float>()[i] = std::fma(floats.data<float>()[i], own[0], std::fma(x.raw.data<float>()[i], own[1], own[2]));
     }
     rounded = test::rounded(dy);
     device.computed = {to_device(g), x.device, to_device(coefficients)};

@@ -128,7 +128,7 @@ TEST_CASE("cuda: gradients of values with shapes that do not fit are refused") {
   CHECK_THROWS_AS(cuda::launch_value_gradient(device_tensor({1, 2, 3, 16}, DType::f32), gradient), Error);
 }
 
-TEST_CASE("cuda: a clipped quotient is that of a division, to the last bit below 1") {
+TEST_CASE("cuda: a clipped quotient is that of a division, to the last bit, and 1 above alpha") {
   Philox random = random_numbers(311);
   for (int i = 0; i < 3000; ++i) {
     const float alpha = static_cast<float>(std::exp2(random.normal())) * (i % 3 ? 1.0f : 4.0f);
@@ -140,16 +140,16 @@ TEST_CASE("cuda: a clipped quotient is that of a division, to the last bit below
         float near = x;
         for (int step = 0; step < std::abs(steps); ++step) near = std::nextafterf(near, steps < 0 ? -1.0f : 100.0f);
         const float wanted = near / alpha;
-        REQUIRE(quotient(near) == (near > alpha ? 2.0f : wanted));
+        REQUIRE(quotient(near) == (near > alpha ? 1.0f : wanted));
       }
       x = static_cast<float>(std::abs(random.normal())) * alpha;
-      REQUIRE(quotient(x) == (x > alpha ? 2.0f : x / alpha));
+      REQUIRE(quotient(x) == (x > alpha ? 1.0f : x / alpha));
       REQUIRE((x > alpha) == (x / alpha > 1));
     }
   }
   const cuda::ClippedQuotient quotient(0.7f);
   CHECK(quotient(0) == 0);
-  CHECK(quotient(HUGE_VALF) == 2);
+  CHECK(quotient(HUGE_VALF) == 1);
   CHECK(quotient(-0.35f) == -0.35f / 0.7f);
   CHECK(std::isnan(quotient(NAN)));
 }

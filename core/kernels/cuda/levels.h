@@ -39,35 +39,51 @@ struct Levels {
 /// Codes of 8 bits: K is at most 255, so a table of the 2K + 1 half steps fits shared memory.
 inline constexpr int kTableSize = 512;
 
-/// All threads of the block fill `table`; a barrier must follow.
-__device__ inline void fill_table(const Levels& levels, uint8_t* table) {
+/// All threads of the block fill `table` with codes, or with codes times `unit`; a barrier must follow.
+template <typename Entry>
+__device__ void fill_table(const Levels& levels, Entry* table, Entry unit = 1) {
   for (int m = static_cast<int>(threadIdx.x); m <= 2 * static_cast<int>(levels.k); m += kThreads)
-    table[m] = static_cast<uint8_t>(levels.code_of_half_step(m));
+    table[m] = static_cast<Entry>(static_cast<Entry>(levels.code_of_half_step(m)) * unit);
 }
 
-/// The level of z in [0, 1] as a code (F2), by the table for 8-bit codes, else by search; a NaN takes level 0.
+/// clamp(z, 0, 1), of a NaN 0.
+__device__ inline float clamped(float z) { return fminf(fmaxf(z, 0.0f), 1.0f); }
+
+/// half_steps() of clamp(z, 0, 1) for 8-bit codes. Next to 2^23 floats are integers, so a product and a sum rounded
+/// down as one give the exact floor, in the lower bits.
+template <typename Set>
+__device__ int32_t half_steps_of_byte(float z, const Set& levels) {
+  const auto k = static_cast<int32_t>(levels.k);
+#ifdef __CUDACC__
+  constexpr float kIntegers = 8388608;
+  const float two_k = static_cast<float>(2 * k);
+  if (!levels.ties_to_lower) return __float_as_int(__fmaf_rd(clamped(z), two_k, kIntegers)) - 0x4B000000;
+  return max(__float_as_int(__fmaf_ru(clamped(z), two_k, kIntegers)) - 0x4B000000 - 1, 0);
+#else
+  return half_steps(clamped(z), k, levels.ties_to_lower);
+#endif
+}
+
+/// The level of clamp(z, 0, 1) as a code (F2), by the table for 8-bit codes, else by search; a NaN takes level 0.
 template <typename Code, typename Set>
 __device__ Code project(float z, const Set& levels, const uint8_t* table) {
   if constexpr (sizeof(Code) == 1)
-    return static_cast<Code>(table[half_steps(z, static_cast<int32_t>(levels.k), levels.ties_to_lower)]);
+    return static_cast<Code>(table[half_steps_of_byte(z, levels)]);
   else
-    return static_cast<Code>(levels.code_of_half_step(half_steps(z, levels.k, levels.ties_to_lower)));
+    return static_cast<Code>(levels.code_of_half_step(half_steps(clamped(z), levels.k, levels.ties_to_lower)));
 }
 
-/// clamp(x / alpha, 0, 1) as std::clamp has it: a NaN stays one.
-__device__ inline float clamped(float z, float least) { return z < least ? least : z > 1 ? 1.0f : z; }
-
-/// z = x / alpha for codes of activations: to the last bit below 1, and 2 for everything above. The compiler's division
-/// takes a slow path for each zero, and a ReLU makes many. A quotient that is corrected twice by its own remainder is
-/// that of a division (Markstein); where remainders underflow, z is so small that its code is 0 either way.
+/// z = min(x, alpha) / alpha for codes of activations, to the last bit. The compiler's division takes a slow path for
+/// each zero, and a ReLU makes many. A quotient that is corrected twice by its own remainder is that of a division
+/// (Markstein); where remainders underflow, z is so small that its code is 0 either way.
 class ClippedQuotient {
  public:
   __device__ explicit ClippedQuotient(float alpha) : alpha_(alpha), reciprocal_(1 / alpha) {}
   __device__ float operator()(float x) const {
-    float z = x * reciprocal_;
-    z = fmaf(fmaf(-alpha_, z, x), reciprocal_, z);
-    z = fmaf(fmaf(-alpha_, z, x), reciprocal_, z);
-    return x < alpha_ ? z : x > alpha_ ? 2.0f : x - alpha_ + 1;  // 1, or the NaN that x is
+    const float clipped = x > alpha_ ? alpha_ : x;  // a NaN stays one
+    float z = clipped * reciprocal_;
+    z = fmaf(fmaf(-alpha_, z, clipped), reciprocal_, z);
+    return fmaf(fmaf(-alpha_, z, clipped), reciprocal_, z);
   }
 
  private:
@@ -77,9 +93,8 @@ class ClippedQuotient {
 /// The code of z = x / alpha with its sign (F5).
 template <typename Code, typename Set>
 __device__ Code project_signed(float z, const Set& levels, const uint8_t* table) {
-  const float inside = clamped(z, -1.0f);
-  const Code code = project<Code>(fabsf(inside), levels, table);
-  return inside < 0 ? static_cast<Code>(0 - code) : code;
+  const Code code = project<Code>(fabsf(z), levels, table);
+  return z < 0 ? static_cast<Code>(0 - code) : code;
 }
 
 /// step = alpha / K by one thread, and the guard: an alpha that is not positive and finite is trouble.

@@ -168,5 +168,42 @@ __device__ inline float float_of(BFloat16 value) { return float_of(static_cast<u
 __device__ inline Word pair_of(BFloat16 first, BFloat16 second) {
   return static_cast<Word>(first.bits) | static_cast<Word>(second.bits) << 16;
 }
+/// bf16_of() of both, in one instruction.
+__device__ inline Word rounded_pair(float first, float second) {
+#ifdef __CUDACC__
+  Word pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#else
+  return pair_of(bf16_of(first), bf16_of(second));
+#endif
+}
+
+/// Two signed codes in the lower bits, one after the other, as bf16, which holds them exactly.
+__device__ inline Word pair_of_codes(Word codes) {
+  // 128 plus the lower seven bits of each, and 128 or, where the sign is set, 256 to be taken away from it.
+  const Word both = (codes & 0xFFu) | (codes & 0xFF00u) << 8;
+  const Word raised = (both & 0x007F007Fu) | 0x43004300u, taken = (both & 0x00800080u) | 0x43004300u;
+#ifdef __CUDACC__
+  Word pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(taken), "r"(0xBF80BF80u), "r"(raised));  // raised - taken
+  return pair;
+#else
+  return rounded_pair(float_of(raised << 16) - float_of(taken << 16),
+                      float_of(raised & 0xFFFF0000u) - float_of(taken & 0xFFFF0000u));
+#endif
+}
+
+/// Stores N floats side by side in device memory as bf16, from element i on, a multiple of N.
+template <int N>
+__device__ void store_rounded(BFloat16* place, int64_t i, const Pack<float, N>& values) {
+  if constexpr (N % 2 == 0) {
+    Pack<Word, N / 2> pairs;
+    for (int j = 0; j < N / 2; ++j) pairs[j] = rounded_pair(values[2 * j], values[2 * j + 1]);
+    store_whole(reinterpret_cast<Word*>(place + i), 0, pairs);
+  } else {
+    for (int j = 0; j < N; ++j) place[i + j] = bf16_of(values[j]);
+  }
+}
 
 }  // namespace apotnet::cuda

@@ -59,7 +59,7 @@ struct QuantizeOut {
   __device__ void put(const ChannelNorm* norm, int64_t i, const Pack<float, N>& x, const uint8_t* table) const {
     const float a = alpha[0];
     Pack<Code, N> result;
-    for (int j = 0; j < N; ++j) result[j] = project<Code>(clamped(norm[j].relu(x[j]) / a, 0), levels, table);
+    for (int j = 0; j < N; ++j) result[j] = project<Code>(norm[j].relu(x[j]) / a, levels, table);
     store(codes, i, result);
   }
 };

@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads) quantize_kernel(int64_t packs, const
     Pack<Code, N> result;
     for (int j = 0; j < N; ++j) {
       const float z = xs[j] / a;
-      result[j] = kSigned ? project_signed<Code>(z, levels, table) : project<Code>(clamped(z, 0.0f), levels, table);
+      result[j] = kSigned ? project_signed<Code>(z, levels, table) : project<Code>(z, levels, table);
     }
     store(codes, i * N, result);
   });

@@ -79,7 +79,7 @@ struct RoundedValues {
         const int64_t place = (int64_t{tile.image} * plan.height + row) * plan.width + column;
         const int64_t element = place * plan.channels + first_channel + group * N;
         const Pack<float, N> found = value.template at<N>(element, norm_a, norm_b, step_a, step_b);
-        for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(quotient(found[j]), 0), levels, table);
+        for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(quotient(found[j]), levels, table);
         if (in_charge) {
           store(codes, element, rounded);
           if (values) store(values, element, found);

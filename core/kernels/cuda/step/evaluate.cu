@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads)
     if (out.values) store(out.values, element, found);
     if (!out.codes) continue;
     Pack<uint8_t, N> rounded;
-    for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(clamped(quotient(found[j]), 0), rounding.levels, table);
+    for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(quotient(found[j]), rounding.levels, table);
     store(out.codes, element, rounded);
   }
 }

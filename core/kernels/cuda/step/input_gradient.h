@@ -9,7 +9,11 @@
 namespace apotnet::cuda {
 
 /// Shared memory for what is staged, in words.
-inline constexpr int kStageWords = 11520;
+inline constexpr int kStageWords = 11136;
+
+/// Words from one output channel's staged weights to the next one's: 8 rows of a matrix lie in different banks.
+template <int kColumns>
+inline constexpr int kWeightPitch = kColumns / 2 + 4;
 
 /// Shapes, and how the work is cut: by the shapes alone.
 struct InputGradientPlan {
@@ -17,30 +21,107 @@ struct InputGradientPlan {
   int out_height, out_width, out_channels;  // of dy
   int kernel_height, kernel_width, taps, stride, padding;
   int tile_height, log_tile_width, tile_width, tiles_down, tiles_across, tiles;
+  int rounds;  // tiles of a block, one after the other
   int halo_height, halo_width;
-  int chunk;          // channels of dy staged at once
-  int pitch;          // words of a staged pixel: eight neighbours lie in different banks
-  int taps_at_once;   // whose weights are staged at once
-  int weight_place;   // the word where they begin
-  bool weights_stay;  // all are staged before a block's first tile
+  int chunk;                           // channels of dy staged at once
+  int pitch;                           // words of a staged pixel: eight neighbours lie in different banks
+  int taps_at_once;                    // whose weights are staged at once
+  int weight_place;                    // the word where they begin
+  bool weights_stay;                   // all are staged before a block's first tile
+  static constexpr int kUnrolled = 1;  // taps, and steps of channels, in the code
+
+  __device__ int taps_from(int tap) const { return min(taps_at_once, taps - tap); }
 };
 
-/// A tile: its image and first pixel, the first staged pixel of dy, and the distance between the two in pixels of the
-/// input.
-struct InputTile {
-  int image, top, left, out_top, out_left, reach_down, reach_right;
+/// What of a plan depends on the tile and on shared memory.
+template <int kPixels, int kColumns>
+constexpr void cut(InputGradientPlan& plan) {
+  plan.log_tile_width = kPixels == 64 || plan.width <= 8 ? 3 : 4;
+  plan.tile_width = 1 << plan.log_tile_width;
+  plan.tile_height = kPixels / plan.tile_width;
+  plan.halo_height = (plan.tile_height + plan.kernel_height - 2) / plan.stride + 1;
+  plan.halo_width = (plan.tile_width + plan.kernel_width - 2) / plan.stride + 1;
 
-  __device__ static InputTile of(const InputGradientPlan& plan, int number) {
+  const int pixels = plan.halo_height * plan.halo_width + 1;
+  int gradient_words = 0, tap_words = 0;
+  for (plan.chunk = std::min(64, plan.out_channels); plan.chunk >= 16; plan.chunk -= 16) {
+    plan.pitch = plan.chunk / 2 + 4;
+    gradient_words = pixels * plan.pitch;
+    tap_words = plan.chunk * kWeightPitch<kColumns>;
+    if (gradient_words + tap_words <= kStageWords) break;
+  }
+  if (plan.chunk < 16) return;
+  plan.weight_place = gradient_words;
+  plan.taps_at_once = std::min(plan.taps, (kStageWords - plan.weight_place) / tap_words);
+  plan.weights_stay = plan.chunk == plan.out_channels && plan.taps_at_once == plan.taps;
+}
+
+/// The plan of most convolutions: 3 x 3, stride 1, and a block has all channels. What is the same for all of them is
+/// known to the compiler.
+template <int kPixels, int kColumns>
+struct SquarePlan : InputGradientPlan {
+  static constexpr InputGradientPlan kCut = [] {
+    InputGradientPlan plan{};
+    plan.height = plan.width = 16, plan.channels = plan.out_channels = kColumns;
+    plan.kernel_height = plan.kernel_width = 3, plan.taps = 9, plan.stride = plan.padding = 1;
+    cut<kPixels, kColumns>(plan);
+    return plan;
+  }();
+  static constexpr int channels = kCut.channels, out_channels = kCut.out_channels;
+  static constexpr int kernel_height = 3, kernel_width = 3, taps = 9, stride = 1, padding = 1;
+  static constexpr int tile_height = kCut.tile_height, log_tile_width = kCut.log_tile_width,
+                       tile_width = kCut.tile_width;
+  static constexpr int halo_height = kCut.halo_height, halo_width = kCut.halo_width;
+  static constexpr int chunk = kCut.chunk, pitch = kCut.pitch, taps_at_once = kCut.taps_at_once,
+                       weight_place = kCut.weight_place;
+  static constexpr bool weights_stay = kCut.weights_stay;
+  static constexpr int kUnrolled = taps;
+  static_assert(chunk == out_channels && taps % taps_at_once == 0);
+
+  __device__ static constexpr int taps_from(int) { return taps_at_once; }
+  static bool fits(const InputGradientPlan& plan) {
+    return plan.kernel_height == 3 && plan.kernel_width == 3 && plan.stride == 1 && plan.padding == 1 &&
+           plan.channels == kColumns && plan.out_channels == kColumns && plan.width > tile_width / 2;
+  }
+};
+
+/// A tile: its image and its first pixel.
+struct InputTile {
+  int image, top, left;
+
+  template <typename Plan>
+  __device__ static InputTile of(const Plan& plan, int number) {
     const int across = number % plan.tiles_across, rest = number / plan.tiles_across;
-    InputTile tile{};
-    tile.image = rest / plan.tiles_down;
-    tile.top = rest % plan.tiles_down * plan.tile_height;
-    tile.left = across * plan.tile_width;
-    tile.out_top = first_output(tile.top + plan.padding - (plan.kernel_height - 1), plan.stride);
-    tile.out_left = first_output(tile.left + plan.padding - (plan.kernel_width - 1), plan.stride);
-    tile.reach_down = tile.top + plan.padding - tile.out_top * plan.stride;
-    tile.reach_right = tile.left + plan.padding - tile.out_left * plan.stride;
-    return tile;
+    return {rest / plan.tiles_down, rest % plan.tiles_down * plan.tile_height, across * plan.tile_width};
+  }
+  /// To the one that follows.
+  template <typename Plan>
+  __device__ void advance(const Plan& plan) {
+    left += plan.tile_width;
+    if (left < plan.width) return;
+    left = 0;
+    top += plan.tile_height;
+    if (top < plan.height) return;
+    top = 0;
+    ++image;
+  }
+  /// The first staged pixel of dy.
+  template <typename Plan>
+  __device__ int out_top(const Plan& plan) const {
+    return first_output(top + plan.padding - (plan.kernel_height - 1), plan.stride);
+  }
+  template <typename Plan>
+  __device__ int out_left(const Plan& plan) const {
+    return first_output(left + plan.padding - (plan.kernel_width - 1), plan.stride);
+  }
+  /// How far that one lies from the first pixel, in pixels of the input.
+  template <typename Plan>
+  __device__ int reach_down(const Plan& plan) const {
+    return top + plan.padding - out_top(plan) * plan.stride;
+  }
+  template <typename Plan>
+  __device__ int reach_right(const Plan& plan) const {
+    return left + plan.padding - out_left(plan) * plan.stride;
   }
 
  private:
@@ -56,18 +137,18 @@ struct TilePixel {
 
 /// Pixel `p` of a tile. With stride 2 those of equal parities come one after the other, so that each tap reaches all
 /// pixels of a warp or none.
-template <int kPixels>
-__device__ TilePixel pixel_of(const InputGradientPlan& plan, int p) {
+template <int kPixels, typename Plan>
+__device__ TilePixel pixel_of(const Plan& plan, int p) {
   if (plan.stride != 2) return {p >> plan.log_tile_width, p & (plan.tile_width - 1)};
   const int parities = p / (kPixels / 4), rest = p % (kPixels / 4), log_across = plan.log_tile_width - 1;
   return {(rest >> log_across) * 2 + parities / 2, (rest & ((1 << log_across) - 1)) * 2 + parities % 2};
 }
 
-/// The staged pixel of dy that a tap brings to a pixel of the tile; the one of zeros behind the halo where there is
-/// none.
-__device__ inline int staged_pixel(const InputGradientPlan& plan, const InputTile& tile, TilePixel pixel, int tap_row,
-                                   int tap_column) {
-  int row = pixel.row + tile.reach_down - tap_row, column = pixel.column + tile.reach_right - tap_column;
+/// The staged pixel of dy that a tap brings to a pixel, given as it lies from the first staged one; the one of zeros
+/// behind the halo where there is none.
+template <typename Plan>
+__device__ int staged_pixel(const Plan& plan, TilePixel reached, int tap_row, int tap_column) {
+  int row = reached.row - tap_row, column = reached.column - tap_column;
   if (plan.stride == 2) {
     if (((row | column) & 1) != 0) return plan.halo_height * plan.halo_width;
     row /= 2;
@@ -109,20 +190,26 @@ __device__ inline void prepare_coefficients(const OutputGradientArrays& gy, int 
   }
 }
 
+using Quad = Pack<Word, 4>;
+
 /// Eight channels of dy from element i on, the first of them channel c, rounded to bf16.
-__device__ inline Pack<BFloat16, 8> output_gradient(const OutputGradientArrays& gy, const float* coefficients,
-                                                    float step, int64_t i, int c) {
-  if (!gy.g) return load<8>(gy.stored, i);
-  const Pack<BFloat16, 8> gs = load<8>(gy.g, i);
+__device__ inline Quad output_gradient(const OutputGradientArrays& gy, const float* coefficients, float step, int64_t i,
+                                       int c) {
+  if (!gy.g) return load<4>(reinterpret_cast<const Word*>(gy.stored + i), 0);
+  const Quad gs = load<4>(reinterpret_cast<const Word*>(gy.g + i), 0);
   const Pack<float, 8> xs = gy.x.raw<8>(i, step);
-  Pack<BFloat16, 8> result;
+  Quad result;
   for (int half = 0; half < 8; half += 4) {
     const CoefficientQuad factor = load<4>(coefficients, c + half),
                           slope = load<4>(coefficients + kFusedChannels, c + half),
                           constant = load<4>(coefficients + 2 * kFusedChannels, c + half);
-    for (int j = 0; j < 4; ++j)
-      result[half + j] =
-          bf16_of(norm_input_gradient(float_of(gs[half + j]), xs[half + j], factor[j], slope[j], constant[j]));
+    for (int j = 0; j < 4; j += 2) {
+      const Word pair = gs[(half + j) / 2];
+      result[(half + j) / 2] =
+          rounded_pair(norm_input_gradient(float_of(pair << 16), xs[half + j], factor[j], slope[j], constant[j]),
+                       norm_input_gradient(float_of(pair & 0xFFFF0000u), xs[half + j + 1], factor[j + 1], slope[j + 1],
+                                           constant[j + 1]));
+    }
   }
   return result;
 }
@@ -134,103 +221,119 @@ __device__ inline bool is_own(int out, int stride, int padding, int kernel, int 
   return middle >= begin && middle < begin + count;
 }
 
-/// Stages `count` channels of dy from `first` on, [halo pixels and one of zeros, pitch]; stores what is computed.
-__device__ inline void stage_gradient(const InputGradientPlan& plan, const InputTile& tile,
-                                      const OutputGradientArrays& gy, const float* coefficients, int first, int count,
-                                      Word* stage) {
-  const int packs = count / 8, pixels = plan.halo_height * plan.halo_width;
+/// Stages `count` channels of dy from `first` on, [halo pixels, pitch], and with a stride one pixel of zeros more;
+/// stores what is computed. `step` is that of gy.x.
+template <typename Plan>
+__device__ void stage_gradient(const Plan& plan, const InputTile& tile, const OutputGradientArrays& gy,
+                               const float* coefficients, float step, int first, int count, Word* stage) {
+  const int packs = count / 8, pixels = plan.halo_height * plan.halo_width, staged = pixels + (plan.stride != 1);
   const bool stores = gy.g && gy.stored && blockIdx.y == 0;
-  const float step = gy.x.step();
-  auto* const staged = reinterpret_cast<BFloat16*>(stage);
-  for (int n = static_cast<int>(threadIdx.x); n < (pixels + 1) * packs; n += kThreads) {
+  const int top = tile.out_top(plan), left = tile.out_left(plan);
+  const int64_t corner = (int64_t{tile.image} * plan.out_height + top) * plan.out_width + left;
+  for (int n = static_cast<int>(threadIdx.x); n < staged * packs; n += kThreads) {
     const int pixel = n / packs, c = n % packs * 8;
-    const int row = tile.out_top + pixel / plan.halo_width, column = tile.out_left + pixel % plan.halo_width;
-    Pack<BFloat16, 8> pack = {};
+    const int down = pixel / plan.halo_width, across = pixel % plan.halo_width;
+    const int row = top + down, column = left + across;
+    Quad pack = {};
     if (pixel < pixels && row >= 0 && row < plan.out_height && column >= 0 && column < plan.out_width) {
-      const int64_t place = (int64_t{tile.image} * plan.out_height + row) * plan.out_width + column;
-      const int64_t i = place * plan.out_channels + first + c;
+      const int64_t i = (corner + (down * plan.out_width + across)) * plan.out_channels + first + c;
       pack = output_gradient(gy, coefficients, step, i, first + c);
       if (stores &&
           is_own(row, plan.stride, plan.padding, plan.kernel_height, plan.height, tile.top, plan.tile_height) &&
           is_own(column, plan.stride, plan.padding, plan.kernel_width, plan.width, tile.left, plan.tile_width))
-        store(gy.stored, i, pack);
+        store(reinterpret_cast<Word*>(gy.stored + i), 0, pack);
     }
-    store(staged, int64_t{pixel} * plan.pitch * 2 + c, pack);
+    store(stage, pixel * plan.pitch + c / 2, pack);
   }
 }
 
-/// A code as float, exactly: cheaper than a conversion, which runs at a fraction of the rate of other instructions.
-__device__ inline float float_of_code(int8_t code) {
-  constexpr float kBias = 8388608 + 128;
-  return float_of(0x4B000000u | (static_cast<uint8_t>(code) ^ 0x80u)) - kBias;
-}
-__device__ inline Word pair_of_codes(int8_t first, int8_t second) {
-  return bits_of(float_of_code(first)) >> 16 | (bits_of(float_of_code(second)) & 0xFFFF0000u);
-}
-
-using Quad = Pack<Word, 4>;
-
-/// Stages weights as bf16 for the taps and the channels of dy named, in the order in which lanes read them: quad
-/// [tap, step of 16 channels, pair of column tiles, lane] holds the lane's fragment b of both column tiles.
-template <int kColumns>
-__device__ void stage_weights(const InputGradientPlan& plan, const int8_t* codes, int first_tap, int taps, int first,
-                              int count, Word* stage) {
-  const int steps = count / 16, column_begin = static_cast<int>(blockIdx.y) * kColumns;
-  for (int n = static_cast<int>(threadIdx.x); n < taps * steps * kColumns; n += kThreads) {
-    const int pair = n % 4, half = n / 4 % 2, tile = n / 8 % (kColumns / 8), rest = n / kColumns;  // tap, step
-    const int out = first + rest % steps * 16 + half * 8 + pair * 2, tap = first_tap + rest / steps;
-    const int column = column_begin + tile * 8;
-    Pack<int8_t, 8> low = {}, high = {};
-    if (column < plan.channels) {
-      low = load<8>(codes, (int64_t{out} * plan.taps + tap) * plan.channels + column);
-      high = load<8>(codes, (int64_t{out + 1} * plan.taps + tap) * plan.channels + column);
-    }
-    Word* const place = stage + (rest * (kColumns / 16) + tile / 2) * 128 + pair * 4 + tile % 2 * 2 + half;
-    for (int j = 0; j < 8; ++j) place[16 * j] = pair_of_codes(low[j], high[j]);
-  }
-}
-
-/// How the eight warps of a block share a tile: each has 16 pixels and kTiles times 8 columns.
+/// How the eight warps of a block share a tile: each has 16 * kRows pixels and kTiles times 8 columns. Of each two
+/// tiles a lane ends up with four columns side by side, of two pixels (rows of the matrix) in 16; all warps together
+/// have kGroup columns of two tiles side by side.
 template <int kPixels, int kColumns>
 struct WarpShare {
-  static constexpr int kDown = kPixels / 16, kAcross = kThreads / 32 / kDown, kTiles = kColumns / 8 / kAcross;
-  int down, across, row, pair;  // of the lane: mma.h
+  static constexpr int kAcross = kColumns <= 32 ? 1 : 2, kDown = kThreads / 32 / kAcross, kRows = kPixels / 16 / kDown;
+  static constexpr int kTiles = kColumns / 8 / kAcross, kGroup = 16 * kAcross, kGroups = kColumns / kGroup;
+  static_assert(kRows * 16 * kDown == kPixels);
+  int lane, down, across;
 
   __device__ WarpShare()
-      : down(static_cast<int>(threadIdx.x) / 32 % kDown),
-        across(static_cast<int>(threadIdx.x) / 32 / kDown),
-        row(static_cast<int>(threadIdx.x) % 32 / 4),
-        pair(static_cast<int>(threadIdx.x) % 4) {}
+      : lane(static_cast<int>(threadIdx.x) % 32),
+        down(static_cast<int>(threadIdx.x) / 32 % kDown),
+        across(static_cast<int>(threadIdx.x) / 32 / kDown) {}
+
+  /// The first of the warp's r-th 16 pixels.
+  __device__ int first_pixel(int r) const { return (down * kRows + r) * 16; }
+  /// The lane's first column in a group, and its place where threads lie row by row with a group's columns in each.
+  __device__ int column() const { return across * 16 + lane % 4 * 4; }
+  __device__ int place() const { return (down * 8 + lane / 4) * (kGroup / 4) + column() / 4; }
 };
 
+/// Stages weights as bf16 for the taps and the channels of dy named, [tap, channel of dy, columns]. Of each 16 columns,
+/// pairs come first that a lane finds in the first of two tiles (WarpShare), then those of the second.
+template <int kColumns, typename Plan>
+__device__ void stage_weights(const Plan& plan, const int8_t* codes, int first_tap, int taps, int first, int count,
+                              Word* stage) {
+  constexpr int kSixteens = kColumns / 16;
+#pragma unroll 1
+  for (int n = static_cast<int>(threadIdx.x); n < taps * count * kSixteens; n += kThreads) {
+    const int sixteen = n % kSixteens, row = n / kSixteens, tap = row / count, out = row % count;
+    const int column = static_cast<int>(blockIdx.y) * kColumns + sixteen * 16;
+    Quad own = {}, even, odd;
+    if (column < plan.channels) {
+      const int64_t place = (int64_t{first + out} * plan.taps + first_tap + tap) * plan.channels + column;
+      own = load<4>(reinterpret_cast<const Word*>(codes + place), 0);
+    }
+    for (int i = 0; i < 4; ++i) even[i] = pair_of_codes(own[i]), odd[i] = pair_of_codes(own[i] >> 16);
+    Word* const place = stage + row * kWeightPitch<kColumns> + sixteen * 8;
+    store(place, 0, even);
+    store(place, 4, odd);
+  }
+}
+
 /// Adds the products of the staged taps and channels.
-template <int kPixels, int kColumns>
-__device__ void multiply_taps(const InputGradientPlan& plan, const InputTile& tile, int first_tap, int taps, int count,
-                              const Word* stage, const Word* weights,
-                              float (&sums)[WarpShare<kPixels, kColumns>::kTiles][4]) {
-  constexpr int kTiles = WarpShare<kPixels, kColumns>::kTiles, kPairs = kColumns / 16;
-  const WarpShare<kPixels, kColumns> share;
-  const TilePixel upper = pixel_of<kPixels>(plan, share.down * 16 + share.row),
-                  lower = pixel_of<kPixels>(plan, share.down * 16 + share.row + 8);
-  const auto* quads =
-      reinterpret_cast<const Quad*>(weights) + share.across * (kTiles / 2) * 32 + static_cast<int>(threadIdx.x) % 32;
+template <typename Share, int kPixels, typename Plan>
+__device__ void multiply_taps(const Plan& plan, const InputTile& tile, int first_tap, int taps, int count,
+                              const Word* stage, const Word* weights, float (&sums)[Share::kRows][Share::kTiles][4]) {
+  constexpr int kPitch = kWeightPitch<Share::kGroup * Share::kGroups>;
+  const Share share;
+  // What the lane hands in: mma.h.
+  const Word* const column = stage + share.lane / 16 * 4;
+  const Word* row = weights + share.lane % 16 * kPitch + share.across * 8 + share.lane / 16 * 4;
+  TilePixel pixels[Share::kRows];
+  for (int r = 0; r < Share::kRows; ++r) {
+    pixels[r] = pixel_of<kPixels>(plan, share.first_pixel(r) + share.lane % 16);
+    pixels[r].row += tile.reach_down(plan);
+    pixels[r].column += tile.reach_right(plan);
+  }
   const int steps = count / 16, first_row = first_tap / plan.kernel_width;
   int tap_row = first_row, tap_column = first_tap - first_row * plan.kernel_width;
   const auto next_tap = [&] {
-    quads += steps * kPairs * 32;
     if (++tap_column == plan.kernel_width) ++tap_row, tap_column = 0;
   };
+#pragma unroll Plan::kUnrolled
   for (int t = 0; t < taps; ++t, next_tap()) {
-    const int above = staged_pixel(plan, tile, upper, tap_row, tap_column),
-              below = staged_pixel(plan, tile, lower, tap_row, tap_column);
-    if (plan.stride == 2 && above == plan.halo_height * plan.halo_width) continue;  // the same in the whole warp
-    const Word *as = stage + above * plan.pitch + share.pair, *bs = stage + below * plan.pitch + share.pair;
+    const Word* places[Share::kRows];
+    bool none = plan.stride == 2;
+    for (int r = 0; r < Share::kRows; ++r) {
+      const int staged = staged_pixel(plan, pixels[r], tap_row, tap_column);
+      places[r] = column + staged * plan.pitch;
+      none = none && staged == plan.halo_height * plan.halo_width;
+    }
+    if (none) continue;  // the same in the whole warp
+#pragma unroll Plan::kUnrolled
     for (int step = 0; step < steps; ++step) {
-      const Word a[4] = {as[8 * step], bs[8 * step], as[8 * step + 4], bs[8 * step + 4]};
-      for (int j = 0; j < kTiles / 2; ++j) {
-        const Quad quad = quads[(step * kPairs + j) * 32];
-        multiply_bf16(sums[2 * j], a, {quad[0], quad[1]});
-        multiply_bf16(sums[2 * j + 1], a, {quad[2], quad[3]});
+      Word a[Share::kRows][4];
+      for (int r = 0; r < Share::kRows; ++r)
+        load_matrices(a[r], reinterpret_cast<const uint8_t*>(places[r] + 8 * step));
+      for (int group = 0; group < Share::kGroups; ++group) {
+        Word b[4];
+        load_transposed(
+            b, reinterpret_cast<const BFloat16*>(row + (t * count + step * 16) * kPitch + group * Share::kGroup / 2));
+        for (int r = 0; r < Share::kRows; ++r) {
+          multiply_bf16(sums[r][2 * group], a[r], {b[0], b[1]});
+          multiply_bf16(sums[r][2 * group + 1], a[r], {b[2], b[3]});
+        }
       }
     }
   }

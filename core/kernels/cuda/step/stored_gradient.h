@@ -42,19 +42,17 @@ struct GradientOutput {
   template <int N>
   __device__ void put(int64_t i, const Pack<float, N>& values) const {
     if (floats) {
-      store(floats, i, values);
+      store_whole(floats, i, values);
       return;
     }
-    Pack<BFloat16, N> packed;
-    for (int j = 0; j < N; ++j) packed[j] = bf16_of(values[j]);
-    store(rounded, i, packed);
+    store_rounded(rounded, i, values);
   }
 };
 
 /// The gradient in front of a batch norm (NormInputGradient) of one element, from that of its output and from its
 /// input.
 __device__ inline float norm_input_gradient(float g, float x, float factor, float slope, float constant) {
-  return g * factor + (x * slope + constant);
+  return fmaf(g, factor, fmaf(x, slope, constant));
 }
 
 /// A [pixels, channels] tensor cut for blocks whose threads keep N channels each and go through pixels. It depends on

@@ -22,12 +22,29 @@ struct SumArrays {
         step_b(input<float>(sums.step_b)) {}
   SumArrays() = default;
 
-  /// N sums from element i on, as integers.
+  /// N sums from element i on, as floats.
   template <int N>
-  __device__ Pack<int32_t, N> at(int64_t i) const {
-    const Pack<int16_t, N> packed = load<N>(narrow, i);
-    Pack<int32_t, N> result;
-    for (int j = 0; j < N; ++j) result[j] = packed[j] == kWideSum ? wide[i + j] : packed[j];
+  __device__ Pack<float, N> at(int64_t i) const {
+    Pack<float, N> result;
+    if constexpr (N % 2 == 0) {
+      const auto packed = load<N / 2>(reinterpret_cast<const Word*>(narrow + i), 0);
+      Word some_wide = 0;
+      for (int j = 0; j < N / 2; ++j) {
+        // Sums plus 2^15, without a sign: below 2^16 and next to 2^23, floats are integers, and no conversion is
+        // needed.
+        const Word both = packed[j] ^ 0x80008000u;
+        some_wide |= (both - 0x00010001u) & ~both;  // the upper bit of a half that is zero, perhaps of one above it
+        constexpr float kBias = 8388608 + 32768;
+        result[2 * j] = float_of(0x4B000000u | (both & 0xFFFFu)) - kBias;
+        result[2 * j + 1] = float_of(0x4B000000u | both >> 16) - kBias;
+      }
+      if ((some_wide & 0x80008000u) == 0) return result;
+      for (int j = 0; j < N; ++j)
+        if (result[j] == kWideSum) result[j] = static_cast<float>(wide[i + j]);
+    } else {
+      for (int j = 0; j < N; ++j)
+        result[j] = static_cast<float>(narrow[i + j] == kWideSum ? wide[i + j] : narrow[i + j]);
+    }
     return result;
   }
   __device__ float step() const { return step_a[0] * step_b[0]; }
@@ -36,17 +53,19 @@ struct SumArrays {
 /// Stores N sums side by side where SumArrays finds them; i is a multiple of N.
 template <int N>
 __device__ void store_sums(int16_t* narrow, int32_t* wide, int64_t i, const Pack<int32_t, N>& sums) {
+  constexpr Word kMost = 2 * 32767;
+  const auto shifted = [&](int j) { return static_cast<Word>(sums[j] + 32767); };  // at most kMost where it fits
+  Word most = 0;
+  for (int j = 0; j < N; ++j) most = max(most, shifted(j));
   Pack<int16_t, N> packed;
-  bool all_fit = true;
-  for (int j = 0; j < N; ++j) {
-    const bool fits = sums[j] > kWideSum && sums[j] <= 32767;
-    packed[j] = fits ? static_cast<int16_t>(sums[j]) : kWideSum;
-    all_fit = all_fit && fits;
-  }
+  for (int j = 0; j < N; ++j) packed[j] = static_cast<int16_t>(sums[j]);
+  if (most > kMost)
+    for (int j = 0; j < N; ++j)
+      if (shifted(j) > kMost) {
+        packed[j] = kWideSum;
+        wide[i + j] = sums[j];
+      }
   store(narrow, i, packed);
-  if (all_fit) return;
-  for (int j = 0; j < N; ++j)
-    if (packed[j] == kWideSum) wide[i + j] = sums[j];
 }
 
 /// An operand on the device. What its batch norm needs of a channel is made once per block (ChannelNorm) and handed to
@@ -70,9 +89,8 @@ struct OperandArrays {
   template <int N>
   __device__ Pack<float, N> raw(int64_t i, float step) const {
     if (values) return load<N>(values, i);
-    const Pack<int32_t, N> integers = sums.template at<N>(i);
-    Pack<float, N> result;
-    for (int j = 0; j < N; ++j) result[j] = static_cast<float>(integers[j]) * step;
+    Pack<float, N> result = sums.template at<N>(i);
+    for (int j = 0; j < N; ++j) result[j] *= step;
     return result;
   }
   /// step for raw().

@@ -79,21 +79,21 @@ __global__ void __launch_bounds__(kThreads, 2)
     value_gradient_kernel(PixelCut cut, GradientInput g, ValueGradientArrays<kNorms> gradient, unsigned* ticket) {
   using Quad = Pack<float, 4>;
   SHARED_ARRAY(Quad, terms, kTerms * PixelCut::kBlockChannels / 4);
-  SHARED_ARRAY(uint8_t, table, kTableSize);
+  SHARED_ARRAY(float, table, kTableSize);
   SHARED_ARRAY(Wide, room, kFinishRoom<N>);
   const int thread = static_cast<int>(threadIdx.x), row = thread / cut.width, place = thread % cut.width;
   const int first = static_cast<int>(blockIdx.y) * cut.width * N, width = min(cut.width, (cut.channels - first) / N);
   const ValuePass<kNorms> pass(gradient, first, width * N, terms[0].values, PixelCut::kBlockChannels, table);
   __syncthreads();
 
-  ValueSums<N, kNorms> sums = {};
+  ValueSums<N, kNorms> sums[1] = {};
   const int64_t begin = blockIdx.x * cut.chunk, end = min(begin + cut.chunk, cut.pixels);
   if (place < width && row < cut.rows)
     for (int64_t pixel = begin + row; pixel < end; pixel += cut.rows) {
       const int64_t i = pixel * cut.channels + first + place * N;
-      pass(g.template at<N>(i), i, place * N, sums);
+      pass(g.template at<N>(i), i, place * N, sums[0]);
     }
-  finish_value_gradient(gradient, sums, cut.channels, first, cut.width, cut.rows, room, ticket);
+  finish_value_gradient(gradient, sums, cut.channels, first, cut.width, thread, room, ticket);
 }
 
 template <int N>

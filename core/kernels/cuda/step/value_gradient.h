@@ -82,14 +82,14 @@ struct ValuePass {
   const ValueGradientArrays<kNorms>& arrays;
   const float* terms;  // [kTerms, pitch]
   int pitch;
-  const uint8_t* table;
+  const float* table;  // of every half step its code times alpha
   float step_a, step_b, steps[kNorms], alpha, k;
   ClippedQuotient quotient;
 
   /// For `count` channels from `first` on; `room` for kTerms * pitch floats, 16-byte aligned where pitch is a multiple
-  /// of 4.
+  /// of 4, and for kTableSize more.
   __device__ ValuePass(const ValueGradientArrays<kNorms>& gradient, int first, int count, float* room, int room_pitch,
-                       uint8_t* room_for_table)
+                       float* room_for_table)
       : arrays(gradient),
         terms(room),
         pitch(room_pitch),
@@ -107,7 +107,7 @@ struct ValuePass {
         if (gradient.norms[n].source != Source::none)
           room[(kMean0 + n) * pitch + c] = gradient.norms[n].finish.norm.mean[first + c];
     }
-    if (gradient.quantized) fill_table(gradient.levels, room_for_table);
+    if (gradient.quantized) fill_table(gradient.levels, room_for_table, alpha);
   }
 
   /// The steps for N channels of a pixel, element i of the tensor and channel c of the block the first of them: from
@@ -164,10 +164,9 @@ struct ValuePass {
   template <int N>
   __device__ void leave_quantizer(Pack<float, N>& g, const Pack<float, N>& values, ValueSums<N, kNorms>& sums) const {
     for (int j = 0; j < N; ++j) {
-      const float z = quotient(values[j]);
-      const bool above = z > 1;
-      const auto code = static_cast<float>(project<uint8_t>(clamped(z, 0), arrays.levels, table));
-      sums.alpha = fmaf(g[j], above ? k * alpha : code * alpha - values[j] * k, sums.alpha);
+      const bool above = values[j] > alpha;
+      const float rounded = table[half_steps_of_byte(quotient(values[j]), arrays.levels)];  // K alpha where above
+      sums.alpha = fmaf(g[j], fmaf(-k, above ? 0.0f : values[j], rounded), sums.alpha);
       g[j] = above ? 0.0f : g[j];
     }
   }
@@ -205,28 +204,35 @@ __device__ Wide column_sum(int columns, int rows, Wide* room, At&& at) {
 template <int N>
 inline constexpr int kFinishRoom = (kThreads + 1) * N + kThreads;
 
-/// Ends a kernel: thread t of a block has summed channels first + (t % width) * N on, in `rows` rows of threads; those
-/// beyond have sums of 0. The last block of the grid writes the gradients of the batch norms and of alpha.
-template <int N, int kNorms>
-__device__ void finish_value_gradient(const ValueGradientArrays<kNorms>& gradient, const ValueSums<N, kNorms>& own,
-                                      int channels, int first, int width, int rows, Wide* room, unsigned* ticket) {
-  const int thread = static_cast<int>(threadIdx.x), chunks = static_cast<int>(gridDim.x);
+/// Ends a kernel whose blocks' threads have places in rows of `width`: place p has summed, for each group g, the
+/// channels from first + (g * width + p % width) * N on; those beyond the last full row have sums of 0. The last block
+/// of the grid writes the gradients of the batch norms and of alpha.
+template <int N, int kNorms, int kGroups>
+__device__ void finish_value_gradient(const ValueGradientArrays<kNorms>& gradient,
+                                      const ValueSums<N, kNorms> (&own)[kGroups], int channels, int first, int width,
+                                      int place, Wide* room, unsigned* ticket) {
+  const int thread = static_cast<int>(threadIdx.x), chunks = static_cast<int>(gridDim.x), rows = kThreads / width;
   Wide* const matrix = room + kThreads;
-  const int columns = min(width * N, channels - first);
-  const auto bring_together = [&](int s, const float(&sums)[N]) {
+  const auto bring_together = [&](int group, int s, const float(&sums)[N]) {
+    const int begin = first + group * width * N, columns = min(width * N, channels - begin);
+    if (columns <= 0) return;
     __syncthreads();
-    for (int j = 0; j < N; ++j) matrix[j * (kThreads + 1) + thread] = {sums[j], 0};
+    for (int j = 0; j < N; ++j) matrix[j * (kThreads + 1) + place] = {sums[j], 0};
     __syncthreads();
     const Wide total = column_sum(columns, rows, room, [&](int row, int column) {
       return matrix[column % N * (kThreads + 1) + row * width + column / N];
     });
     if (thread < columns)
-      gradient.partial[(int64_t{s} * chunks + blockIdx.x) * channels + first + thread] = total.value();
+      gradient.partial[(int64_t{s} * chunks + blockIdx.x) * channels + begin + thread] = total.value();
   };
-  bring_together(0, own.g);
-  bring_together(1, own.gx[0]);
-  if constexpr (kNorms == 2) bring_together(2, own.gx[1]);
-  const Wide alpha = block_sum({own.alpha, 0});
+  Wide alpha = {};
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    bring_together(group, 0, own[group].g);
+    for (int n = 0; n < kNorms; ++n) bring_together(group, 1 + n, own[group].gx[n]);
+    alpha.add(own[group].alpha);
+  }
+  alpha = block_sum(alpha);
   if (thread == 0) gradient.alpha_partial[blockIdx.y * gridDim.x + blockIdx.x] = alpha.value();
   if (!last_block(ticket)) return;
 
