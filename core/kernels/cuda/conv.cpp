@@ -61,6 +61,7 @@ void CudaConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Co
 
 void CudaConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
                                       Tensor& gw) const {
+  if (is_of_images(x.shape(), gw.shape(), geometry)) return launch_image_weight_gradient(gy, x, geometry, gw);
   run(ConvolutionOperation::weight_gradient, Context::get().gradient_arithmetic(), geometry, x.shape(), gw.shape(), gy,
       x, gw);
 }

@@ -138,6 +138,10 @@ void launch_add_bias(const Tensor& bias, Tensor& x);
 void launch_channel_sums(const Tensor& gy, Tensor& sums);
 /// y *= a * b, then the statistics of y (norm.h).
 void launch_scale_statistics(const Tensor& a, const Tensor& b, Tensor& y, Tensor& mean, Tensor& variance);
+/// Whether a convolution [O, KH, KW, C] of x has so few terms, and so small a window, that it is one of images.
+bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry);
+/// conv2d_backward_weight of a convolution of images, in float32 and one launch.
+void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw);
 /// y = sum of code products times the product of the steps, in 32-bit integers: where the sums pass 2^24.
 void launch_integer_convolution(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y);
 

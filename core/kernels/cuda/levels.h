@@ -39,28 +39,39 @@ struct Levels {
 /// Codes of 8 bits: K is at most 255, so a table of the 2K + 1 half steps fits shared memory.
 inline constexpr int kTableSize = 512;
 
+/// The half step whose code stands at place `i` of a table for 8-bit codes: the i-th, or, where ties go to the lower
+/// level, the one below the i-th from the top.
+constexpr int half_step_at(int i, int k, bool ties_to_lower) {
+  return !ties_to_lower ? i : i < 2 * k ? 2 * k - 1 - i : 0;
+}
+
 /// All threads of the block fill `table` with codes, or with codes times `unit`; a barrier must follow.
 template <typename Entry>
 __device__ void fill_table(const Levels& levels, Entry* table, Entry unit = 1) {
-  for (int m = static_cast<int>(threadIdx.x); m <= 2 * static_cast<int>(levels.k); m += kThreads)
-    table[m] = static_cast<Entry>(static_cast<Entry>(levels.code_of_half_step(m)) * unit);
+  const auto k = static_cast<int>(levels.k);
+  for (int i = static_cast<int>(threadIdx.x); i <= 2 * k; i += kThreads) {
+    const int32_t code = levels.code_of_half_step(half_step_at(i, k, levels.ties_to_lower));
+    table[i] = static_cast<Entry>(static_cast<Entry>(code) * unit);
+  }
 }
 
 /// clamp(z, 0, 1), of a NaN 0.
 __device__ inline float clamped(float z) { return fminf(fmaxf(z, 0.0f), 1.0f); }
 
-/// half_steps() of clamp(z, 0, 1) for 8-bit codes. Next to 2^23 floats are integers, so a product and a sum rounded
-/// down as one give the exact floor, in the lower bits.
+/// The place in a table for 8-bit codes of half_steps() of clamp(z, 0, 1). Next to 2^23 floats are integers, so a
+/// product and a sum rounded down as one are the exact floor, in the lower bits; counted from the top it is what the
+/// exact ceiling leaves.
 template <typename Set>
-__device__ int32_t half_steps_of_byte(float z, const Set& levels) {
+__device__ int32_t place_in_table(float z, const Set& levels) {
   const auto k = static_cast<int32_t>(levels.k);
 #ifdef __CUDACC__
   constexpr float kIntegers = 8388608;
-  const float two_k = static_cast<float>(2 * k);
-  if (!levels.ties_to_lower) return __float_as_int(__fmaf_rd(clamped(z), two_k, kIntegers)) - 0x4B000000;
-  return max(__float_as_int(__fmaf_ru(clamped(z), two_k, kIntegers)) - 0x4B000000 - 1, 0);
+  const auto two_k = static_cast<float>(2 * k);
+  const float scale = levels.ties_to_lower ? -two_k : two_k, base = levels.ties_to_lower ? two_k : 0;
+  return __float_as_int(__fmaf_rd(clamped(z), scale, kIntegers + base)) - 0x4B000000;
 #else
-  return half_steps(clamped(z), k, levels.ties_to_lower);
+  const int32_t m = half_steps(clamped(z), k, levels.ties_to_lower);
+  return levels.ties_to_lower ? 2 * k - 1 - m : m;
 #endif
 }
 
@@ -68,7 +79,7 @@ __device__ int32_t half_steps_of_byte(float z, const Set& levels) {
 template <typename Code, typename Set>
 __device__ Code project(float z, const Set& levels, const uint8_t* table) {
   if constexpr (sizeof(Code) == 1)
-    return static_cast<Code>(table[half_steps_of_byte(z, levels)]);
+    return static_cast<Code>(table[place_in_table(z, levels)]);
   else
     return static_cast<Code>(levels.code_of_half_step(half_steps(clamped(z), levels.k, levels.ties_to_lower)));
 }

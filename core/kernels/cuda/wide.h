@@ -93,11 +93,13 @@ __device__ inline Wide block_sum(Wide own) {
 /// seen there. All threads of these blocks must call it once.
 __device__ inline bool last_block(unsigned* ticket, unsigned blocks) {
   SHARED_ARRAY(unsigned, place, 1);
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) place[0] = atomicInc(ticket, blocks - 1);  // back to 0 with the last
+  if (threadIdx.x == 0) {  // its fences hold for the whole block, between the barriers
+    __threadfence();
+    place[0] = atomicInc(ticket, blocks - 1);  // back to 0 with the last
+    __threadfence();
+  }
   __syncthreads();
-  __threadfence();
   return place[0] == blocks - 1;
 }
 /// The same of the grid.

@@ -5,7 +5,7 @@ namespace apotnet::cuda {
 namespace {
 
 // Where the box of a tile comes from. prepare() is called by all threads before a barrier, for the channels of the next
-// stage; stage() after it fills the box.
+// stage; stage() after it fills the box. kAhead: there are registers for reading what comes next meanwhile.
 struct StoredCodes {
   static constexpr bool kPrepares = false;
   static constexpr int kTerms = 1, kTable = 1;
@@ -13,6 +13,7 @@ struct StoredCodes {
 
   __device__ void begin(uint8_t*) const {}
   __device__ void prepare(const TilePlan&, int, ChannelNorm*) const {}
+  template <bool kAhead>
   __device__ void stage(const TilePlan& plan, const Tile& tile, int first_channel, const ChannelNorm*, const uint8_t*,
                         uint8_t* box) const {
     const int count = (plan.box_height * plan.box_width) << plan.unit_shift;
@@ -51,41 +52,63 @@ struct RoundedValues {
     prepare_norm(value.a, first_channel, 16 << plan.unit_shift, terms);
     prepare_norm(value.b, first_channel, 16 << plan.unit_shift, terms + kTerms / 2);
   }
+  template <bool kAhead>
   __device__ void stage(const TilePlan& plan, const Tile& tile, int first_channel, const ChannelNorm* terms,
                         const uint8_t* table, uint8_t* box) const {
     constexpr int N = 8;
     // A thread keeps to its channels, so it can hold their terms.
-    const int shift = plan.unit_shift + 1, group = static_cast<int>(threadIdx.x) & ((1 << shift) - 1);
-    ChannelNorm norm_a[N] = {}, norm_b[N] = {};
-    for (int j = 0; j < N; ++j) {
-      if (value.a.has_norm()) norm_a[j] = terms[group * N + j];
-      if (value.b.has_norm()) norm_b[j] = terms[kTerms / 2 + group * N + j];
-    }
+    const int shift = plan.unit_shift + 1, thread = static_cast<int>(threadIdx.x), group = thread & ((1 << shift) - 1);
+    const auto norms = ValueArrays::Terms<N>::of(value, terms + group * N, terms + kTerms / 2 + group * N);
     const ClippedQuotient quotient(alpha[0]);
     const float step_a = value.a.step(), step_b = value.b.step();
     const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
     const int width = max((plan.box_width - 1) * plan.spread + 1, tile.end_column - tile.column);
     const int height = max((plan.box_height - 1) * plan.spread + 1, tile.end_row - tile.row);
-    for (int i = static_cast<int>(threadIdx.x); i < (height * width) << shift; i += kThreads) {
-      const int pixel = i >> shift, y = pixel / width, x = pixel - y * width;
-      const int row = tile.row + y, column = tile.column + x;
-      const int box_row = plan.spread == 1 ? y : y / plan.spread, box_column = plan.spread == 1 ? x : x / plan.spread;
-      const bool in_box = box_row < plan.box_height && box_column < plan.box_width && box_row * plan.spread == y &&
-                          box_column * plan.spread == x;
-      const bool in_charge = row < tile.end_row && column < tile.end_column;
+    const int corner = (tile.image * plan.height + tile.row) * plan.width + tile.column;
+    // From pixel to pixel, without a division for each.
+    const int stride = kThreads >> shift, rows = stride / width, columns = stride - rows * width;
+    int y = (thread >> shift) / width, x = (thread >> shift) - y * width;
+    struct Item {
+      int64_t i;  // its first element; below 0 where nothing is to be rounded
+      int place;  // in the box; below 0 where it is not in there
+      bool in_charge;
+    };
+    const auto item_at = [&](int down, int across) {
+      const int row = tile.row + down, column = tile.column + across;
+      const int box_row = plan.spread == 1 ? down : down / plan.spread,
+                box_column = plan.spread == 1 ? across : across / plan.spread;
+      const bool in_box = box_row < plan.box_height && box_column < plan.box_width && box_row * plan.spread == down &&
+                          box_column * plan.spread == across;
       const bool inside = row >= 0 && row < plan.height && column >= 0 && column < plan.width;
-      Pack<uint8_t, N> rounded{};
-      if (inside && (in_box || in_charge)) {
-        const int64_t place = (int64_t{tile.image} * plan.height + row) * plan.width + column;
-        const int64_t element = place * plan.channels + first_channel + group * N;
-        const Pack<float, N> found = value.template at<N>(element, norm_a, norm_b, step_a, step_b);
-        for (int j = 0; j < N; ++j) rounded[j] = project<uint8_t>(quotient(found[j]), levels, table);
-        if (in_charge) {
-          store(codes, element, rounded);
-          if (values) store(values, element, found);
-        }
+      Item item{-1, in_box ? (box_row * plan.box_width + box_column) * pixel_bytes + group * N : -1,
+                inside && row < tile.end_row && column < tile.end_column};
+      if (down < height && inside && (in_box || item.in_charge))
+        item.i = int64_t{corner + down * plan.width + across} * plan.channels + first_channel + group * N;
+      return item;
+    };
+    const auto fetch = [&](const Item& item) {
+      return item.i < 0 ? ValueArrays::Fetched<N>{} : value.template fetch<N>(item.i);
+    };
+    Item item = item_at(y, x);
+    auto ahead = kAhead ? fetch(item) : ValueArrays::Fetched<N>{};
+#pragma unroll 1
+    while (y < height) {
+      const Item own = item;
+      const auto fetched = kAhead ? ahead : fetch(own);
+      x += columns;
+      y += rows;
+      if (x >= width) x -= width, ++y;
+      item = item_at(y, x);
+      if (kAhead) ahead = fetch(item);
+      Pack<Word, N / 4> rounded{};
+      if (own.i >= 0) {
+        const Pack<float, N> found = value.finish_fetched(fetched, own.i, norms, step_a, step_b);
+        if (own.in_charge && values) store_whole(values, own.i, found);
+        for (int j = 0; j < N; ++j)
+          rounded[j / 4] += Word{project<uint8_t>(quotient(found[j]), levels, table)} << (j % 4 * 8);
+        if (own.in_charge) store_whole(reinterpret_cast<Word*>(codes + own.i), 0, rounded);
       }
-      if (in_box) store(box + (box_row * plan.box_width + box_column) * pixel_bytes, group * N, rounded);
+      if (own.place >= 0) store(reinterpret_cast<Word*>(box + own.place), 0, rounded);
     }
   }
 };
@@ -118,7 +141,7 @@ __global__ void __launch_bounds__(kThreads, 2) convolve_kernel(TilePlan plan, In
       if (tap == 0) input.prepare(plan, channel, terms);
       stage_weights<kOutputs>(plan, w, channel, tap, taps, weights, offsets);
       if (Input::kPrepares) __syncthreads();
-      if (tap == 0) input.stage(plan, tile, channel, terms, table, box);
+      if (tap == 0) input.template stage<kRows * Layout::kColumns <= 4>(plan, tile, channel, terms, table, box);
       __syncthreads();
       multiply_stage<kOutputs, kRows>(plan, taps << plan.unit_shift, box, weights, offsets, sums);
     }
@@ -172,6 +195,7 @@ void launch_convolution(const Node& node, const Shape& x, const Input& input, co
   const int64_t channels = x[3], outputs = w.shape()[0];
   require(channels % 16 == 0 && outputs % 16 == 0 && geometry.groups == 1 && w.shape()[3] == channels,
           "a convolution of codes on tensor cores got weights ", w.shape(), " for an input ", x);
+  require(x.elements() / channels <= INT32_MAX, "a convolution of codes of ", x.elements() / channels, " pixels");
   if (outputs <= 16)
     launch_outputs<16>(node, x, input, w, geometry, y, statistics);
   else if (outputs <= 32)

@@ -40,9 +40,10 @@ __global__ void __launch_bounds__(kThreads)
   const int packs = width / N, rows = kThreads / packs, row = static_cast<int>(threadIdx.x) / packs;
   const int c = static_cast<int>(threadIdx.x) % packs * N;
   if (row >= rows) return;
+  const auto terms = ValueArrays::Terms<N>::of(value, norm_a + c, norm_b + c);
   for (int64_t pixel = int64_t{blockIdx.x} * rows + row; pixel < pixels; pixel += int64_t{gridDim.x} * rows) {
     const int64_t element = pixel * channels + first + c;
-    const Pack<float, N> found = value.template at<N>(element, norm_a + c, norm_b + c, step_a, step_b);
+    const Pack<float, N> found = value.finish_fetched(value.template fetch<N>(element), element, terms, step_a, step_b);
     if (out.values) store(out.values, element, found);
     if (!out.codes) continue;
     Pack<uint8_t, N> rounded;

@@ -8,7 +8,7 @@ namespace {
 constexpr int kPack = 4;
 
 // All products of a tile.
-template <typename Share, int kPixels, int kColumns, typename Plan>
+template <typename Share, int kPixels, int kColumns, int kBatch, typename Plan>
 __device__ void multiply_tile(const Plan& plan, const InputTile& tile, const OutputGradientArrays& gy,
                               const float* coefficients, float step, const int8_t* codes, bool weights_are_there,
                               Word* stage, float (&sums)[Share::kRows][Share::kTiles][4]) {
@@ -16,7 +16,7 @@ __device__ void multiply_tile(const Plan& plan, const InputTile& tile, const Out
   for (int first = 0; first < plan.out_channels; first += plan.chunk) {
     const int count = min(plan.chunk, plan.out_channels - first);
     __syncthreads();  // the stage may still be read
-    stage_gradient(plan, tile, gy, coefficients, step, first, count, stage);
+    stage_gradient<kBatch>(plan, tile, gy, coefficients, step, first, count, stage);
     for (int tap = 0; tap < plan.taps; tap += plan.taps_at_once) {
       const int taps = plan.taps_from(tap);
       if (tap > 0) __syncthreads();
@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(kThreads, 2)
                           ValueGradientArrays<kNorms> gradient, unsigned* ticket) {
   using Share = WarpShare<kPixels, kColumns>;
   using TermQuad = Pack<float, 4>;
-  constexpr int kTurns = 2 * Share::kRows;
+  // How many reads of dy are on their way at once: as registers allow.
+  constexpr int kTurns = 2 * Share::kRows, kBatch = Plan::kUnrolled == 1 || kNorms == 2 ? 1 : 4 - Share::kGroups;
   SHARED_ARRAY(Quad, stage, kStageWords / 4);
   SHARED_ARRAY(TermQuad, terms, kTerms * kColumns / 4);
   SHARED_ARRAY(CoefficientQuad, coefficients, kCoefficientQuads);
@@ -48,9 +49,18 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int begin = static_cast<int>(blockIdx.x) * plan.rounds, end = min(begin + plan.rounds, plan.tiles);
   InputTile tile = InputTile::of(plan, begin);
   for (int number = begin; number < end; ++number, tile.advance(plan)) {
+    // The element of a turn, below 0 where there is none.
+    const auto element = [&](int i, int column) -> int64_t {
+      const TilePixel pixel = pixel_of<kPixels>(plan, share.first_pixel(0) + i * 8 + share.lane / 4);
+      const int y = tile.top + pixel.row, x = tile.left + pixel.column;
+      if (y >= plan.height || x >= plan.width || column >= columns) return -1;
+      return ((int64_t{tile.image} * plan.height + y) * plan.width + x) * plan.channels + first + column;
+    };
     float own[Share::kRows][Share::kTiles][4] = {};
-    multiply_tile<Share, kPixels, kColumns>(plan, tile, gy, coefficients[0].values, x_step, codes,
-                                            plan.weights_stay && number > begin, stage[0].values, own);
+    multiply_tile<Share, kPixels, kColumns, kBatch>(plan, tile, gy, coefficients[0].values, x_step, codes,
+                                                    plan.weights_stay && number > begin, stage[0].values, own);
+    int64_t next = element(0, share.column());
+    auto ahead = pass.template fetch<kPack>(next);
 #pragma unroll
     for (int group = 0; group < Share::kGroups; ++group) {
       Pack<float, kPack> rest[kTurns];  // of the pixels whose turn it is next: one copy of the steps serves all
@@ -59,14 +69,13 @@ __global__ void __launch_bounds__(kThreads, 2)
       const int column = group * Share::kGroup + share.column();
 #pragma unroll 1
       for (int i = 0; i < kTurns; ++i) {
-        const TilePixel pixel = pixel_of<kPixels>(plan, share.first_pixel(0) + i * 8 + share.lane / 4);
-        const int y = tile.top + pixel.row, x = tile.left + pixel.column;
-        if (y < plan.height && x < plan.width && column < columns) {
-          for (int j = 0; j < kPack; ++j) rest[0][j] *= w_step;
-          const int64_t pixels = (int64_t{tile.image} * plan.height + y) * plan.width + x;
-          pass(rest[0], pixels * plan.channels + first + column, column, sums[group]);
-        }
-        for (int next = 1; next < kTurns; ++next) rest[next - 1] = rest[next];
+        const int64_t current = next;
+        const auto fetched = ahead;
+        next = i + 1 < kTurns ? element(i + 1, column) : element(0, column + Share::kGroup);
+        ahead = pass.template fetch<kPack>(next);
+        for (int j = 0; j < kPack; ++j) rest[0][j] *= w_step;
+        if (current >= 0) pass(rest[0], fetched, current, column, sums[group]);
+        for (int later = 1; later < kTurns; ++later) rest[later - 1] = rest[later];
       }
     }
   }
@@ -77,7 +86,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <typename Plan, int kPixels, int kColumns, int kNorms>
 void run(Plan plan, const ConvolutionOutputGradient& gy, const Quantized& w, ValueGradient& gradient) {
-  static_assert(kFinishRoom<kPack> * sizeof(Wide) <= kStageWords * sizeof(Word));
+  constexpr int kGroups = WarpShare<kPixels, kColumns>::kGroups;
+  static_assert(kFinishRoom<kPack, kNorms, kGroups> * sizeof(Wide) <= kStageWords * sizeof(Word));
   plan.tiles_down = (plan.height + plan.tile_height - 1) / plan.tile_height;
   plan.tiles_across = (plan.width + plan.tile_width - 1) / plan.tile_width;
   const int64_t tiles = gradient.out.size(0) * plan.tiles_down * plan.tiles_across;
@@ -97,10 +107,10 @@ void run(Plan plan, const ConvolutionOutputGradient& gy, const Quantized& w, Val
          ValueGradientArrays<kNorms>(gradient, room.sums.data(), room.alpha.data()), Context::get().ticket());
 }
 
-template <int kPixels, int kColumns, int kNorms>
+template <int kPixels, int kColumns, int kChannels, int kNorms>
 bool run_square(const InputGradientPlan& plan, const ConvolutionOutputGradient& gy, const Quantized& w,
                 ValueGradient& gradient) {
-  using Square = SquarePlan<kPixels, kColumns>;
+  using Square = SquarePlan<kPixels, kColumns, kChannels>;
   if (!Square::fits(plan)) return false;
   run<Square, kPixels, kColumns, kNorms>(Square{plan}, gy, w, gradient);
   return true;
@@ -142,11 +152,13 @@ void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized&
   require(geometry.padding < weight[1] && geometry.padding < weight[2], "outputs that see nothing but padding");
   const InputGradientPlan plan = plan_of(x, weight, y, geometry);
   with_norms(gradient, [&](auto norms) {
-    constexpr int kNorms = decltype(norms)::value;
-    if (run_square<256, 16, kNorms>(plan, gy, w, gradient) || run_square<128, 32, kNorms>(plan, gy, w, gradient) ||
-        run_square<64, 64, kNorms>(plan, gy, w, gradient))
+    // The sums of two batch norms for 32 columns of 128 pixels are more than the registers hold.
+    constexpr int kNorms = decltype(norms)::value, kMedium = kNorms == 2 ? 64 : 128;
+    if (run_square<256, 16, 16, kNorms>(plan, gy, w, gradient) ||
+        run_square<kMedium, 32, 32, kNorms>(plan, gy, w, gradient) ||
+        run_square<64, 32, 64, kNorms>(plan, gy, w, gradient))
       return;
-    if (kNorms == 2 || plan.channels <= 16)  // the sums of two for 32 columns are more than the registers hold
+    if (kNorms == 2 || plan.channels <= 16)
       run_any<256, 16, kNorms>(plan, gy, w, gradient);
     else
       run_any<128, 32, 1>(plan, gy, w, gradient);

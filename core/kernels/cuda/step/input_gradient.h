@@ -56,13 +56,13 @@ constexpr void cut(InputGradientPlan& plan) {
   plan.weights_stay = plan.chunk == plan.out_channels && plan.taps_at_once == plan.taps;
 }
 
-/// The plan of most convolutions: 3 x 3, stride 1, and a block has all channels. What is the same for all of them is
-/// known to the compiler.
-template <int kPixels, int kColumns>
+/// The plan of most convolutions: 3 x 3, stride 1, as many channels of dy as of the input. What is the same for all of
+/// them is known to the compiler.
+template <int kPixels, int kColumns, int kChannels>
 struct SquarePlan : InputGradientPlan {
   static constexpr InputGradientPlan kCut = [] {
     InputGradientPlan plan{};
-    plan.height = plan.width = 16, plan.channels = plan.out_channels = kColumns;
+    plan.height = plan.width = 16, plan.channels = plan.out_channels = kChannels;
     plan.kernel_height = plan.kernel_width = 3, plan.taps = 9, plan.stride = plan.padding = 1;
     cut<kPixels, kColumns>(plan);
     return plan;
@@ -72,16 +72,16 @@ struct SquarePlan : InputGradientPlan {
   static constexpr int tile_height = kCut.tile_height, log_tile_width = kCut.log_tile_width,
                        tile_width = kCut.tile_width;
   static constexpr int halo_height = kCut.halo_height, halo_width = kCut.halo_width;
-  static constexpr int chunk = kCut.chunk, pitch = kCut.pitch, taps_at_once = kCut.taps_at_once,
-                       weight_place = kCut.weight_place;
+  static constexpr int chunk = kCut.chunk, pitch = kCut.pitch, weight_place = kCut.weight_place;
+  static constexpr int taps_at_once = kCut.taps_at_once == taps ? taps : kCut.taps_at_once >= 3 ? 3 : 1;
   static constexpr bool weights_stay = kCut.weights_stay;
   static constexpr int kUnrolled = taps;
-  static_assert(chunk == out_channels && taps % taps_at_once == 0);
+  static_assert(chunk == out_channels);
 
   __device__ static constexpr int taps_from(int) { return taps_at_once; }
   static bool fits(const InputGradientPlan& plan) {
     return plan.kernel_height == 3 && plan.kernel_width == 3 && plan.stride == 1 && plan.padding == 1 &&
-           plan.channels == kColumns && plan.out_channels == kColumns && plan.width > tile_width / 2;
+           plan.channels == kChannels && plan.out_channels == kChannels && plan.width > tile_width / 2;
   }
 };
 
@@ -192,27 +192,37 @@ __device__ inline void prepare_coefficients(const OutputGradientArrays& gy, int 
 
 using Quad = Pack<Word, 4>;
 
-/// Eight channels of dy from element i on, the first of them channel c, rounded to bf16.
-__device__ inline Quad output_gradient(const OutputGradientArrays& gy, const float* coefficients, float step, int64_t i,
-                                       int c) {
-  if (!gy.g) return load<4>(reinterpret_cast<const Word*>(gy.stored + i), 0);
-  const Quad gs = load<4>(reinterpret_cast<const Word*>(gy.g + i), 0);
-  const Pack<float, 8> xs = gy.x.raw<8>(i, step);
-  Quad result;
-  for (int half = 0; half < 8; half += 4) {
-    const CoefficientQuad factor = load<4>(coefficients, c + half),
-                          slope = load<4>(coefficients + kFusedChannels, c + half),
-                          constant = load<4>(coefficients + 2 * kFusedChannels, c + half);
-    for (int j = 0; j < 4; j += 2) {
-      const Word pair = gs[(half + j) / 2];
-      result[(half + j) / 2] =
-          rounded_pair(norm_input_gradient(float_of(pair << 16), xs[half + j], factor[j], slope[j], constant[j]),
-                       norm_input_gradient(float_of(pair & 0xFFFF0000u), xs[half + j + 1], factor[j + 1], slope[j + 1],
-                                           constant[j + 1]));
-    }
+/// Eight channels of dy from element i on: what is read of them ahead, and what becomes of it, rounded to bf16. The
+/// first of them is channel c, `step` that of gy.x.
+struct FetchedGradient {
+  Quad g;     // of the batch norm's output; or dy
+  Quad sums;  // of the batch norm's input, where it is sums
+
+  __device__ static FetchedGradient of(const OutputGradientArrays& gy, int64_t i) {
+    FetchedGradient result{load<4>(reinterpret_cast<const Word*>((gy.g ? gy.g : gy.stored) + i), 0), {}};
+    if (gy.g && !gy.x.values) result.sums = load<4>(reinterpret_cast<const Word*>(gy.x.sums.narrow + i), 0);
+    return result;
   }
-  return result;
-}
+  __device__ Quad finish(const OutputGradientArrays& gy, const float* coefficients, float step, int64_t i,
+                         int c) const {
+    if (!gy.g) return g;
+    const Pack<float, 8> xs = gy.x.values ? load<8>(gy.x.values, i) : gy.x.finish_sums<8>(sums, i, step);
+    Quad result;
+    for (int half = 0; half < 8; half += 4) {
+      const CoefficientQuad factor = load<4>(coefficients, c + half),
+                            slope = load<4>(coefficients + kFusedChannels, c + half),
+                            constant = load<4>(coefficients + 2 * kFusedChannels, c + half);
+      for (int j = 0; j < 4; j += 2) {
+        const int k = half + j;
+        const float low = float_of(g[k / 2] << 16), high = float_of(g[k / 2] & 0xFFFF0000u);
+        result[k / 2] =
+            rounded_pair(norm_input_gradient(low, xs[k], factor[j], slope[j], constant[j]),
+                         norm_input_gradient(high, xs[k + 1], factor[j + 1], slope[j + 1], constant[j + 1]));
+      }
+    }
+    return result;
+  }
+};
 
 /// Whether output position `out` of dy is this tile's to store: the tile with the middle of its window, so far as that
 /// lies in the image, stores it.
@@ -222,28 +232,42 @@ __device__ inline bool is_own(int out, int stride, int padding, int kernel, int 
 }
 
 /// Stages `count` channels of dy from `first` on, [halo pixels, pitch], and with a stride one pixel of zeros more;
-/// stores what is computed. `step` is that of gy.x.
-template <typename Plan>
+/// stores what is computed. `step` is that of gy.x. kBatch reads are on their way before the first is worked on.
+template <int kBatch, typename Plan>
 __device__ void stage_gradient(const Plan& plan, const InputTile& tile, const OutputGradientArrays& gy,
                                const float* coefficients, float step, int first, int count, Word* stage) {
   const int packs = count / 8, pixels = plan.halo_height * plan.halo_width, staged = pixels + (plan.stride != 1);
   const bool stores = gy.g && gy.stored && blockIdx.y == 0;
   const int top = tile.out_top(plan), left = tile.out_left(plan);
   const int64_t corner = (int64_t{tile.image} * plan.out_height + top) * plan.out_width + left;
-  for (int n = static_cast<int>(threadIdx.x); n < staged * packs; n += kThreads) {
-    const int pixel = n / packs, c = n % packs * 8;
-    const int down = pixel / plan.halo_width, across = pixel % plan.halo_width;
-    const int row = top + down, column = left + across;
-    Quad pack = {};
-    if (pixel < pixels && row >= 0 && row < plan.out_height && column >= 0 && column < plan.out_width) {
-      const int64_t i = (corner + (down * plan.out_width + across)) * plan.out_channels + first + c;
-      pack = output_gradient(gy, coefficients, step, i, first + c);
-      if (stores &&
-          is_own(row, plan.stride, plan.padding, plan.kernel_height, plan.height, tile.top, plan.tile_height) &&
-          is_own(column, plan.stride, plan.padding, plan.kernel_width, plan.width, tile.left, plan.tile_width))
-        store(reinterpret_cast<Word*>(gy.stored + i), 0, pack);
+  struct Item {
+    int pixel, c;       // of the stage
+    bool inside, owns;  // of dy; what it stores
+    int64_t i;
+    FetchedGradient fetched;
+  };
+  for (int begin = static_cast<int>(threadIdx.x); begin < staged * packs; begin += kBatch * kThreads) {
+    Item items[kBatch];
+    for (int k = 0; k < kBatch; ++k) {
+      const int n = begin + k * kThreads;
+      Item& item = items[k];
+      item.pixel = n / packs, item.c = n % packs * 8;
+      const int down = item.pixel / plan.halo_width, across = item.pixel % plan.halo_width;
+      const int row = top + down, column = left + across;
+      item.inside = item.pixel < pixels && row >= 0 && row < plan.out_height && column >= 0 && column < plan.out_width;
+      item.owns = item.inside && stores &&
+                  is_own(row, plan.stride, plan.padding, plan.kernel_height, plan.height, tile.top, plan.tile_height) &&
+                  is_own(column, plan.stride, plan.padding, plan.kernel_width, plan.width, tile.left, plan.tile_width);
+      item.i = (corner + (down * plan.out_width + across)) * plan.out_channels + first + item.c;
+      if (item.inside) item.fetched = FetchedGradient::of(gy, item.i);
     }
-    store(stage, pixel * plan.pitch + c / 2, pack);
+    for (int k = 0; k < kBatch; ++k) {
+      const Item& item = items[k];
+      Quad pack = {};
+      if (item.inside) pack = item.fetched.finish(gy, coefficients, step, item.i, first + item.c);
+      if (item.owns) store(reinterpret_cast<Word*>(gy.stored + item.i), 0, pack);
+      if (item.pixel < staged) store(stage, item.pixel * plan.pitch + item.c / 2, pack);
+    }
   }
 }
 
@@ -252,7 +276,7 @@ __device__ void stage_gradient(const Plan& plan, const InputTile& tile, const Ou
 /// have kGroup columns of two tiles side by side.
 template <int kPixels, int kColumns>
 struct WarpShare {
-  static constexpr int kAcross = kColumns <= 32 ? 1 : 2, kDown = kThreads / 32 / kAcross, kRows = kPixels / 16 / kDown;
+  static constexpr int kAcross = kPixels < 128 ? 2 : 1, kDown = kThreads / 32 / kAcross, kRows = kPixels / 16 / kDown;
   static constexpr int kTiles = kColumns / 8 / kAcross, kGroup = 16 * kAcross, kGroups = kColumns / kGroup;
   static_assert(kRows * 16 * kDown == kPixels);
   int lane, down, across;

@@ -19,13 +19,35 @@ struct GradientInput {
       floats = input<float>(tensor);
   }
   __device__ bool defined() const { return floats != nullptr || rounded != nullptr; }
+  /// Reads what finish() makes N numbers of, from element i on: floats, or bf16 in the first half of the words.
+  template <int N>
+  __device__ Pack<Word, N> fetch(int64_t i) const {
+    if (floats) return load<N>(reinterpret_cast<const Word*>(floats), i);
+    Pack<Word, N> words{};
+    if constexpr (N % 2 == 0) {
+      const auto packed = load<N / 2>(reinterpret_cast<const Word*>(rounded + i), 0);
+      for (int j = 0; j < N / 2; ++j) words[j] = packed[j];
+    } else {
+      for (int j = 0; j < N; ++j) words[j] = rounded[i + j].bits;
+    }
+    return words;
+  }
+  template <int N>
+  __device__ Pack<float, N> finish(const Pack<Word, N>& fetched) const {
+    Pack<float, N> result;
+    for (int j = 0; j < N; ++j) {
+      if (floats)
+        result[j] = float_of(fetched[j]);
+      else if (N % 2 == 0)
+        result[j] = float_of(j % 2 == 0 ? fetched[j / 2] << 16 : fetched[j / 2] & 0xFFFF0000u);
+      else
+        result[j] = float_of(fetched[j] << 16);
+    }
+    return result;
+  }
   template <int N>
   __device__ Pack<float, N> at(int64_t i) const {
-    if (floats) return load<N>(floats, i);
-    const Pack<BFloat16, N> packed = load<N>(rounded, i);
-    Pack<float, N> result;
-    for (int j = 0; j < N; ++j) result[j] = float_of(packed[j]);
-    return result;
+    return finish<N>(fetch<N>(i));
   }
 };
 

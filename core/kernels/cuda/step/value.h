@@ -22,12 +22,21 @@ struct SumArrays {
         step_b(input<float>(sums.step_b)) {}
   SumArrays() = default;
 
-  /// N sums from element i on, as floats.
+  /// N sums as they are stored side by side: one of 16 bits, or words of two.
   template <int N>
-  __device__ Pack<float, N> at(int64_t i) const {
+  using Packed = Pack<Word, (N + 1) / 2>;
+  template <int N>
+  __device__ Packed<N> fetch(int64_t i) const {
+    if constexpr (N == 1)
+      return {{static_cast<Word>(narrow[i])}};
+    else
+      return load<N / 2>(reinterpret_cast<const Word*>(narrow + i), 0);
+  }
+  /// N sums from element i on, as floats, of which `packed` has been fetched.
+  template <int N>
+  __device__ Pack<float, N> finish(const Packed<N>& packed, int64_t i) const {
     Pack<float, N> result;
-    if constexpr (N % 2 == 0) {
-      const auto packed = load<N / 2>(reinterpret_cast<const Word*>(narrow + i), 0);
+    if constexpr (N > 1) {
       Word some_wide = 0;
       for (int j = 0; j < N / 2; ++j) {
         // Sums plus 2^15, without a sign: below 2^16 and next to 2^23, floats are integers, and no conversion is
@@ -39,12 +48,11 @@ struct SumArrays {
         result[2 * j + 1] = float_of(0x4B000000u | both >> 16) - kBias;
       }
       if ((some_wide & 0x80008000u) == 0) return result;
-      for (int j = 0; j < N; ++j)
-        if (result[j] == kWideSum) result[j] = static_cast<float>(wide[i + j]);
     } else {
-      for (int j = 0; j < N; ++j)
-        result[j] = static_cast<float>(narrow[i + j] == kWideSum ? wide[i + j] : narrow[i + j]);
+      result[0] = static_cast<float>(static_cast<int16_t>(packed[0]));
     }
+    for (int j = 0; j < N; ++j)
+      if (result[j] == kWideSum) result[j] = static_cast<float>(wide[i + j]);
     return result;
   }
   __device__ float step() const { return step_a[0] * step_b[0]; }
@@ -68,6 +76,12 @@ __device__ void store_sums(int16_t* narrow, int32_t* wide, int64_t i, const Pack
   store(narrow, i, packed);
 }
 
+/// ReLU; a NaN stays one.
+template <int N>
+__device__ void rectify(Pack<float, N>& xs) {
+  for (int j = 0; j < N; ++j) xs[j] = xs[j] < 0 ? 0.0f : xs[j];
+}
+
 /// An operand on the device. What its batch norm needs of a channel is made once per block (ChannelNorm) and handed to
 /// at().
 struct OperandArrays {
@@ -85,20 +99,45 @@ struct OperandArrays {
 
   __device__ bool has_norm() const { return norm.mean != nullptr; }
   __device__ bool defined() const { return values != nullptr || sums.narrow != nullptr; }
+  /// Reads what finish_raw() makes N numbers of, from element i on: floats, or sums in the first half of the words.
+  template <int N>
+  __device__ Pack<Word, N> fetch(int64_t i) const {
+    if (values) return load<N>(reinterpret_cast<const Word*>(values), i);
+    Pack<Word, N> words{};
+    const auto packed = sums.template fetch<N>(i);
+    for (int j = 0; j < (N + 1) / 2; ++j) words[j] = packed[j];
+    return words;
+  }
   /// The input of the batch norm: N numbers from element i on. `step` is sums.step(), read once by the caller.
   template <int N>
-  __device__ Pack<float, N> raw(int64_t i, float step) const {
-    if (values) return load<N>(values, i);
-    Pack<float, N> result = sums.template at<N>(i);
+  __device__ Pack<float, N> finish_raw(const Pack<Word, N>& fetched, int64_t i, float step) const {
+    if (!values) {
+      SumArrays::Packed<N> packed;
+      for (int j = 0; j < (N + 1) / 2; ++j) packed[j] = fetched[j];
+      return finish_sums<N>(packed, i, step);
+    }
+    Pack<float, N> result;
+    for (int j = 0; j < N; ++j) result[j] = float_of(fetched[j]);
+    return result;
+  }
+  template <int N>
+  __device__ Pack<float, N> finish_sums(const SumArrays::Packed<N>& packed, int64_t i, float step) const {
+    Pack<float, N> result = sums.template finish<N>(packed, i);
     for (int j = 0; j < N; ++j) result[j] *= step;
     return result;
   }
+  template <int N>
+  __device__ Pack<float, N> raw(int64_t i, float step) const {
+    return finish_raw<N>(fetch<N>(i), i, step);
+  }
   /// step for raw().
   __device__ float step() const { return sums.narrow ? sums.step() : 1.0f; }
-  /// Of a raw number of the channel with these terms.
-  __device__ float finish(float x, const ChannelNorm& terms) const {
-    const float y = has_norm() ? terms.apply(x) : x;
-    return relu && y < 0 ? 0.0f : y;
+  /// N raw numbers, each of the channel with its terms: what the value is made of.
+  template <int N>
+  __device__ void finish(Pack<float, N>& xs, const Pack<float, N>& scales, const Pack<float, N>& shifts) const {
+    if (has_norm())
+      for (int j = 0; j < N; ++j) xs[j] = xs[j] * scales[j] + shifts[j];
+    if (relu) rectify(xs);
   }
 
  private:
@@ -113,20 +152,48 @@ struct ValueArrays {
   explicit ValueArrays(const Value& value)
       : a(value.a), b(value.b ? OperandArrays(*value.b) : OperandArrays::none()), relu(value.relu) {}
 
-  /// From raw numbers of both operands.
-  __device__ float finish(float raw_a, const ChannelNorm& norm_a, float raw_b, const ChannelNorm& norm_b) const {
-    float y = a.finish(raw_a, norm_a);
-    if (b.defined()) y += b.finish(raw_b, norm_b);
-    return relu && y < 0 ? 0.0f : y;
-  }
-  /// N values from element i on, whose channels' terms begin at norm_a and norm_b.
+  /// What a batch norm does to N channels side by side.
   template <int N>
-  __device__ Pack<float, N> at(int64_t i, const ChannelNorm* norm_a, const ChannelNorm* norm_b, float step_a,
-                               float step_b) const {
-    const Pack<float, N> as = a.template raw<N>(i, step_a), bs = b.defined() ? b.template raw<N>(i, step_b) : as;
-    Pack<float, N> result;
-    for (int j = 0; j < N; ++j) result[j] = finish(as[j], norm_a[j], bs[j], norm_b[j]);
-    return result;
+  struct Terms {
+    Pack<float, N> scale_a, shift_a, scale_b, shift_b;
+
+    /// Of channels whose terms begin at norm_a and norm_b.
+    __device__ static Terms of(const ValueArrays& value, const ChannelNorm* norm_a, const ChannelNorm* norm_b) {
+      Terms terms = {};
+      for (int j = 0; j < N; ++j) {
+        if (value.a.has_norm()) terms.scale_a[j] = norm_a[j].scale, terms.shift_a[j] = norm_a[j].shift;
+        if (value.b.has_norm()) terms.scale_b[j] = norm_b[j].scale, terms.shift_b[j] = norm_b[j].shift;
+      }
+      return terms;
+    }
+  };
+  /// From raw numbers of both operands.
+  template <int N>
+  __device__ Pack<float, N> finish(Pack<float, N> as, Pack<float, N> bs, const Terms<N>& terms) const {
+    a.finish(as, terms.scale_a, terms.shift_a);
+    if (b.defined()) {
+      b.finish(bs, terms.scale_b, terms.shift_b);
+      for (int j = 0; j < N; ++j) as[j] += bs[j];
+    }
+    if (relu) rectify(as);
+    return as;
+  }
+
+  /// What finish_fetched() makes N values of, read from element i on.
+  template <int N>
+  struct Fetched {
+    Pack<Word, N> a, b;
+  };
+  template <int N>
+  __device__ Fetched<N> fetch(int64_t i) const {
+    return {a.template fetch<N>(i), b.defined() ? b.template fetch<N>(i) : Pack<Word, N>{}};
+  }
+  template <int N>
+  __device__ Pack<float, N> finish_fetched(const Fetched<N>& fetched, int64_t i, const Terms<N>& terms, float step_a,
+                                           float step_b) const {
+    Pack<float, N> bs{};
+    if (b.defined()) bs = b.finish_raw(fetched.b, i, step_b);
+    return finish(a.finish_raw(fetched.a, i, step_a), bs, terms);
   }
 };
 

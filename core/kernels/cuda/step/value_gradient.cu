@@ -80,7 +80,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Quad = Pack<float, 4>;
   SHARED_ARRAY(Quad, terms, kTerms * PixelCut::kBlockChannels / 4);
   SHARED_ARRAY(float, table, kTableSize);
-  SHARED_ARRAY(Wide, room, kFinishRoom<N>);
+  constexpr int kRoom = kFinishRoom<N, kNorms, 1>;
+  SHARED_ARRAY(Wide, room, kRoom);
   const int thread = static_cast<int>(threadIdx.x), row = thread / cut.width, place = thread % cut.width;
   const int first = static_cast<int>(blockIdx.y) * cut.width * N, width = min(cut.width, (cut.channels - first) / N);
   const ValuePass<kNorms> pass(gradient, first, width * N, terms[0].values, PixelCut::kBlockChannels, table);
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (place < width && row < cut.rows)
     for (int64_t pixel = begin + row; pixel < end; pixel += cut.rows) {
       const int64_t i = pixel * cut.channels + first + place * N;
-      pass(g.template at<N>(i), i, place * N, sums[0]);
+      pass(g.template at<N>(i), pass.template fetch<N>(i), i, place * N, sums[0]);
     }
   finish_value_gradient(gradient, sums, cut.channels, first, cut.width, thread, room, ticket);
 }

@@ -50,7 +50,7 @@ struct ValueGradientArrays {
   GradientOutput out;
   NormPart norms[kNorms];
   float* galpha;
-  Wide *partial, *alpha_partial;  // [1 + kNorms, blocks over pixels, channels], [blocks]
+  Wide *partial, *alpha_partial;  // [blocks over pixels, 1 + kNorms, channels], [blocks]
 
   ValueGradientArrays(ValueGradient& gradient, Wide* partial_sums, Wide* alpha_partial_sums)
       : ValueGradientArrays(gradient, partial_sums, alpha_partial_sums, std::make_index_sequence<size_t{kNorms}>{}) {}
@@ -110,24 +110,48 @@ struct ValuePass {
     if (gradient.quantized) fill_table(gradient.levels, room_for_table, alpha);
   }
 
-  /// The steps for N channels of a pixel, element i of the tensor and channel c of the block the first of them: from
-  /// the gradient of what the value became to the stored one.
+  /// What the steps need of device memory for N channels of a pixel, element i of the tensor the first of them; nothing
+  /// where i is below 0.
   template <int N>
-  __device__ void operator()(Pack<float, N> g, int64_t i, int c, ValueSums<N, kNorms>& sums) const {
+  struct Fetched {
+    Pack<Word, N> a, b, other, norms[kNorms];
+  };
+  template <int N>
+  __device__ Fetched<N> fetch(int64_t i) const {
+    Fetched<N> result = {};
+    if (i < 0) return result;
+    if (arrays.needs.a) result.a = arrays.value.a.template fetch<N>(i);
+    if (arrays.needs.b) result.b = arrays.value.b.template fetch<N>(i);
+    if (arrays.other.defined()) result.other = arrays.other.template fetch<N>(i);
+    for (int n = 0; n < kNorms; ++n)
+      if (arrays.norms[n].source == Source::memory) result.norms[n] = arrays.norms[n].operand.template fetch<N>(i);
+    return result;
+  }
+  /// The steps, from the gradient of what the value became to the stored one; c is the first channel in the block.
+  template <int N>
+  __device__ void operator()(Pack<float, N> g, const Fetched<N>& fetched, int64_t i, int c,
+                             ValueSums<N, kNorms>& sums) const {
     Pack<float, N> as{}, bs{}, values{};
-    if (arrays.needs.a) as = arrays.value.a.template raw<N>(i, step_a);
-    if (arrays.needs.b) bs = arrays.value.b.template raw<N>(i, step_b);
+    if (arrays.needs.a) as = arrays.value.a.finish_raw(fetched.a, i, step_a);
+    if (arrays.needs.b) bs = arrays.value.b.finish_raw(fetched.b, i, step_b);
     if (arrays.needs.value) values = finish(as, bs, c);
     if (arrays.quantized) leave_quantizer(g, values, sums);
     if (arrays.other.defined()) {
-      const Pack<float, N> others = arrays.other.template at<N>(i);
+      const Pack<float, N> others = arrays.other.finish(fetched.other);
       for (int j = 0; j < N; ++j) g[j] += others[j];
     }
     if (arrays.needs.masks)
       for (int j = 0; j < N; ++j) g[j] = values[j] > 0 ? g[j] : 0.0f;
     arrays.out.put(i, g);
     for (int j = 0; j < N; ++j) sums.g[j] += g[j];
-    for (int n = 0; n < kNorms; ++n) add_products(n, g, as, bs, i, c, sums);
+    for (int n = 0; n < kNorms; ++n) {
+      const NormPart& norm = arrays.norms[n];
+      if (norm.source == Source::none) continue;
+      Pack<float, N> xs = norm.source == Source::value_a ? as : bs;
+      if (norm.source == Source::memory) xs = norm.operand.finish_raw(fetched.norms[n], i, steps[n]);
+      const Pack<float, N> means = term<N>(kMean0 + n, c);
+      for (int j = 0; j < N; ++j) sums.gx[n][j] = fmaf(g[j], xs[j] - means[j], sums.gx[n][j]);
+    }
   }
 
  private:
@@ -153,33 +177,20 @@ struct ValuePass {
   template <int N>
   __device__ Pack<float, N> finish(const Pack<float, N>& as, const Pack<float, N>& bs, int c) const {
     const ValueArrays& value = arrays.value;
-    Pack<float, N> scale_a{}, shift_a{}, scale_b{}, shift_b{}, result;
-    if (value.a.has_norm()) scale_a = term<N>(kScaleA, c), shift_a = term<N>(kShiftA, c);
-    if (value.b.has_norm()) scale_b = term<N>(kScaleB, c), shift_b = term<N>(kShiftB, c);
-    for (int j = 0; j < N; ++j)
-      result[j] = value.finish(as[j], {scale_a[j], shift_a[j], 0}, bs[j], {scale_b[j], shift_b[j], 0});
-    return result;
+    ValueArrays::Terms<N> own = {};
+    if (value.a.has_norm()) own.scale_a = term<N>(kScaleA, c), own.shift_a = term<N>(kShiftA, c);
+    if (value.b.has_norm()) own.scale_b = term<N>(kScaleB, c), own.shift_b = term<N>(kShiftB, c);
+    return value.finish(as, bs, own);
   }
 
   template <int N>
   __device__ void leave_quantizer(Pack<float, N>& g, const Pack<float, N>& values, ValueSums<N, kNorms>& sums) const {
     for (int j = 0; j < N; ++j) {
       const bool above = values[j] > alpha;
-      const float rounded = table[half_steps_of_byte(quotient(values[j]), arrays.levels)];  // K alpha where above
+      const float rounded = table[place_in_table(quotient(values[j]), arrays.levels)];  // K alpha where above
       sums.alpha = fmaf(g[j], fmaf(-k, above ? 0.0f : values[j], rounded), sums.alpha);
       g[j] = above ? 0.0f : g[j];
     }
-  }
-
-  template <int N>
-  __device__ void add_products(int n, const Pack<float, N>& g, const Pack<float, N>& as, const Pack<float, N>& bs,
-                               int64_t i, int c, ValueSums<N, kNorms>& sums) const {
-    const NormPart& norm = arrays.norms[n];
-    if (norm.source == Source::none) return;
-    Pack<float, N> xs = norm.source == Source::value_a ? as : bs;
-    if (norm.source == Source::memory) xs = norm.operand.template raw<N>(i, steps[n]);
-    const Pack<float, N> means = term<N>(kMean0 + n, c);
-    for (int j = 0; j < N; ++j) sums.gx[n][j] = fmaf(g[j], xs[j] - means[j], sums.gx[n][j]);
   }
 };
 
@@ -187,11 +198,17 @@ struct ValuePass {
 /// kThreads numbers.
 template <typename At>
 __device__ Wide column_sum(int columns, int rows, Wide* room, At&& at) {
+  constexpr int kBatch = 8;  // read before the first of them is added
   const int thread = static_cast<int>(threadIdx.x), column = thread % columns, slice = thread / columns,
             slices = kThreads / columns;
   Wide total = {};
   if (slice < slices)
-    for (int row = slice; row < rows; row += slices) total.add(at(row, column));
+    for (int first = slice; first < rows; first += kBatch * slices) {
+      Wide batch[kBatch] = {};
+      for (int i = 0; i < kBatch; ++i)
+        if (first + i * slices < rows) batch[i] = at(first + i * slices, column);
+      for (int i = 0; i < kBatch; ++i) total.add(batch[i]);
+    }
   __syncthreads();  // the room may still be read from the last time
   room[thread] = total;
   __syncthreads();
@@ -200,9 +217,9 @@ __device__ Wide column_sum(int columns, int rows, Wide* room, At&& at) {
   return total;
 }
 
-/// Wide numbers of shared memory that finish_value_gradient() needs.
-template <int N>
-inline constexpr int kFinishRoom = (kThreads + 1) * N + kThreads;
+/// Shared memory that finish_value_gradient() needs, in Wide numbers.
+template <int N, int kNorms, int kGroups>
+inline constexpr int kFinishRoom = ((kThreads + 1) * N * kGroups * (1 + kNorms) + 1) / 2 + kThreads;
 
 /// Ends a kernel whose blocks' threads have places in rows of `width`: place p has summed, for each group g, the
 /// channels from first + (g * width + p % width) * N on; those beyond the last full row have sums of 0. The last block
@@ -211,46 +228,48 @@ template <int N, int kNorms, int kGroups>
 __device__ void finish_value_gradient(const ValueGradientArrays<kNorms>& gradient,
                                       const ValueSums<N, kNorms> (&own)[kGroups], int channels, int first, int width,
                                       int place, Wide* room, unsigned* ticket) {
+  constexpr int kSums = 1 + kNorms;  // of a channel
   const int thread = static_cast<int>(threadIdx.x), chunks = static_cast<int>(gridDim.x), rows = kThreads / width;
-  Wide* const matrix = room + kThreads;
-  const auto bring_together = [&](int group, int s, const float(&sums)[N]) {
-    const int begin = first + group * width * N, columns = min(width * N, channels - begin);
-    if (columns <= 0) return;
-    __syncthreads();
-    for (int j = 0; j < N; ++j) matrix[j * (kThreads + 1) + place] = {sums[j], 0};
-    __syncthreads();
-    const Wide total = column_sum(columns, rows, room, [&](int row, int column) {
-      return matrix[column % N * (kThreads + 1) + row * width + column / N];
-    });
-    if (thread < columns)
-      gradient.partial[(int64_t{s} * chunks + blockIdx.x) * channels + begin + thread] = total.value();
-  };
+  // [group, sum, channel of the thread][place]
+  auto* const matrix = reinterpret_cast<float*>(room + kThreads);
+  const auto line = [](int group, int sum, int j) { return ((group * kSums + sum) * N + j) * (kThreads + 1); };
   Wide alpha = {};
+  __syncthreads();
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
-    bring_together(group, 0, own[group].g);
-    for (int n = 0; n < kNorms; ++n) bring_together(group, 1 + n, own[group].gx[n]);
+    for (int j = 0; j < N; ++j) matrix[line(group, 0, j) + place] = own[group].g[j];
+    for (int n = 0; n < kNorms; ++n)
+      for (int j = 0; j < N; ++j) matrix[line(group, 1 + n, j) + place] = own[group].gx[n][j];
     alpha.add(own[group].alpha);
+  }
+  __syncthreads();
+  const int span = width * N, all = kGroups * kSums * span;  // channels of a group, columns
+  for (int begin = 0; begin < all; begin += kThreads) {
+    const int columns = min(kThreads, all - begin);
+    const Wide total = column_sum(columns, rows, room, [&](int row, int column) {
+      const int sum = (begin + column) / span, c = (begin + column) % span;
+      return Wide{matrix[line(0, sum, c % N) + row * width + c / N], 0};
+    });
+    const int sum = (begin + thread) / span, channel = first + sum / kSums * span + (begin + thread) % span;
+    if (thread < columns && channel < channels)
+      gradient.partial[(int64_t{blockIdx.x} * kSums + sum % kSums) * channels + channel] = total.value();
   }
   alpha = block_sum(alpha);
   if (thread == 0) gradient.alpha_partial[blockIdx.y * gridDim.x + blockIdx.x] = alpha.value();
   if (!last_block(ticket)) return;
 
-  for (int begin = 0; begin < channels; begin += kThreads) {
-    const int count = min(channels - begin, kThreads);
-    const auto sum = [&](int s) {
-      return column_sum(count, chunks, room,
-                        [&](int chunk, int column) {
-                          return gradient.partial[(int64_t{s} * chunks + chunk) * channels + begin + column];
-                        })
-          .value();
-    };
-    const Wide sum_g = sum(0);
-    for (int n = 0; n < kNorms; ++n) {
-      const Wide sum_gx = sum(1 + n);
-      if (thread < count && gradient.norms[n].source != Source::none)
-        gradient.norms[n].finish(begin + thread, sum_g, sum_gx);
-    }
+  constexpr int kAtOnce = kThreads / kSums;  // channels
+  Wide* const totals = room + kThreads;      // [sum, channel]
+  for (int begin = 0; begin < channels; begin += kAtOnce) {
+    const int count = min(channels - begin, kAtOnce);
+    const Wide total = column_sum(kSums * count, chunks, room, [&](int chunk, int column) {
+      return gradient.partial[(int64_t{chunk} * kSums + column / count) * channels + begin + column % count];
+    });
+    totals[thread] = total.value();
+    __syncthreads();
+    for (int n = 0; n < kNorms; ++n)
+      if (gradient.norms[n].source != Source::none && thread / count == n)
+        gradient.norms[n].finish(begin + thread % count, totals[thread % count], totals[thread + count]);
   }
   if (!gradient.quantized) return;
   Wide whole = {};

@@ -43,7 +43,8 @@ struct SmallLevels {
   explicit SmallLevels(const LevelSet& levels)
       : k(static_cast<int32_t>(levels.k())), ties_to_lower(levels.ties_to_lower()), table{} {
     require(levels.fits_s8(), "a level set too large for 8-bit codes");
-    for (int64_t m = 0; m <= 2 * levels.k(); ++m) table[m] = static_cast<uint8_t>(levels.code_of_half_step(m));
+    for (int i = 0; i <= 2 * k; ++i)
+      table[i] = static_cast<uint8_t>(levels.code_of_half_step(half_step_at(i, k, ties_to_lower)));
   }
   SmallLevels() = default;
 };

@@ -1,0 +1,151 @@
+// The weight gradient of a convolution of images: of three input channels there is nothing to multiply on tensor cores,
+// and a vendor's kernels leave most of a device idle. Products and sums are float32.
+#include "core/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/wide.h"
+
+namespace apotnet::cuda {
+namespace {
+
+constexpr int kOutputs = 16;                                 // channels of gy, of a block
+constexpr int kTileRows = kThreads / 32, kTileColumns = 32;  // output pixels, a row for each warp
+constexpr int kQuads = kTileRows * kTileColumns * kOutputs / 4;
+constexpr int kMostBox = 4096;             // floats of the input below a tile
+constexpr int kBlocks = 256, kGroup = 16;  // at most; blocks whose sums one of them adds up first
+constexpr int kEntries = kOutputs * 32;    // sums of a block: an output's terms, one for each lane
+
+struct ImagePlan {
+  int height, width, channels;
+  int out_height, out_width, outputs;
+  int kernel_width, terms, stride, padding;  // terms: of an output, kernel position by kernel position
+  int box_height, box_width;                 // pixels of the input below a tile
+  int tiles_down, tiles_across, tiles;
+};
+
+// Stages the tile's part of gy, [pixel, output], and the input below it, [pixel, channel]; zeros beyond the edges.
+__device__ void stage(const ImagePlan& plan, int tile, int first_output, const float* gy, const float* x,
+                      Pack<float, 4>* gradients, float* box) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int image = tile / (plan.tiles_across * plan.tiles_down);
+  const int top = tile / plan.tiles_across % plan.tiles_down * kTileRows,
+            left = tile % plan.tiles_across * kTileColumns;
+  Pack<float, 4> own[kQuads / kThreads] = {};
+  for (int i = 0; i < kQuads / kThreads; ++i) {
+    const int n = thread + i * kThreads, pixel = n / (kOutputs / 4);
+    const int row = top + pixel / kTileColumns, column = left + pixel % kTileColumns;
+    const int64_t place = (int64_t{image} * plan.out_height + row) * plan.out_width + column;
+    if (row < plan.out_height && column < plan.out_width)
+      own[i] = load<4>(gy, place * plan.outputs + first_output + n % (kOutputs / 4) * 4);
+  }
+  for (int i = 0; i < kQuads / kThreads; ++i) gradients[thread + i * kThreads] = own[i];
+
+  const int line = plan.box_width * plan.channels;
+  for (int n = thread; n < plan.box_height * line; n += kThreads) {
+    const int down = n / line, rest = n - down * line;
+    const int row = top * plan.stride - plan.padding + down,
+              column = left * plan.stride - plan.padding + rest / plan.channels;
+    const int64_t place = (int64_t{image} * plan.height + row) * plan.width + column;
+    const bool inside = row >= 0 && row < plan.height && column >= 0 && column < plan.width;
+    box[n] = inside ? x[place * plan.channels + rest % plan.channels] : 0.0f;
+  }
+}
+
+// Adds up what `count` blocks have left in `partial`, kEntries each and `step` blocks apart; an entry of the thread
+// each.
+__device__ void add_up(const float* partial, int count, int step, float (&totals)[kEntries / kThreads]) {
+  for (float& total : totals) total = 0;
+#pragma unroll 4
+  for (int i = 0; i < count; ++i)
+    for (int k = 0; k < kEntries / kThreads; ++k)
+      totals[k] += partial[int64_t{i} * step * kEntries + k * kThreads + static_cast<int>(threadIdx.x)];
+}
+
+// A lane has one term of each output, and sums over a row of each tile.
+__global__ void __launch_bounds__(kThreads)
+    image_weight_gradient_kernel(ImagePlan plan, const float* gy, const float* x, float* gw, float* partial,
+                                 unsigned* tickets) {
+  using Quad = Pack<float, 4>;
+  SHARED_ARRAY(Quad, gradients, kQuads);
+  SHARED_ARRAY(float, box, kMostBox);
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const int first_output = static_cast<int>(blockIdx.y) * kOutputs;
+  const int term = lane < plan.terms ? lane : 0, tap = term / plan.channels;
+  const int pixel_of_term = tap / plan.kernel_width * plan.box_width + tap % plan.kernel_width;
+  const float* const values =
+      box + (warp * plan.stride * plan.box_width + pixel_of_term) * plan.channels + (term - tap * plan.channels);
+
+  float sums[kOutputs] = {};
+  for (int tile = static_cast<int>(blockIdx.x); tile < plan.tiles; tile += static_cast<int>(gridDim.x)) {
+    __syncthreads();  // the stage may still be read
+    stage(plan, tile, first_output, gy, x, gradients, box);
+    __syncthreads();
+#pragma unroll 4
+    for (int column = 0; column < kTileColumns; ++column) {
+      const float value = values[column * plan.stride * plan.channels];
+      for (int q = 0; q < kOutputs / 4; ++q) {
+        const Quad g = gradients[(warp * kTileColumns + column) * (kOutputs / 4) + q];
+        for (int j = 0; j < 4; ++j) sums[4 * q + j] = fmaf(g[j], value, sums[4 * q + j]);
+      }
+    }
+  }
+
+  __syncthreads();
+  auto* const of_warps = reinterpret_cast<float*>(gradients);  // [warp, entry]
+  for (int j = 0; j < kOutputs; ++j) of_warps[warp * kEntries + j * 32 + lane] = sums[j];
+  __syncthreads();
+  float totals[kEntries / kThreads];
+  const auto leave = [&](int block) {
+    for (int k = 0; k < kEntries / kThreads; ++k)
+      partial[int64_t{block} * kEntries + k * kThreads + thread] = totals[k];
+  };
+  const int blocks = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x), group = block / kGroup,
+            groups = (blocks + kGroup - 1) / kGroup;
+  partial += int64_t{blockIdx.y} * blocks * kEntries;
+  tickets += static_cast<int>(blockIdx.y) * (kBlocks / kGroup + 1);
+  add_up(of_warps, kTileRows, 1, totals);
+  leave(block);
+  const int members = min(kGroup, blocks - group * kGroup);
+  if (!last_block(tickets + 1 + group, static_cast<unsigned>(members))) return;
+  add_up(partial + int64_t{group} * kGroup * kEntries, members, 1, totals);
+  leave(group * kGroup);
+  if (!last_block(tickets, static_cast<unsigned>(groups))) return;
+  add_up(partial, groups, kGroup, totals);
+  if (lane < plan.terms)
+    for (int k = 0; k < kEntries / kThreads; ++k)
+      gw[int64_t{first_output + k * (kThreads / 32) + warp} * plan.terms + lane] = totals[k];
+}
+
+ImagePlan plan_of(const Shape& x, const Shape& w, const Shape& gy, const Conv2dGeometry& geometry) {
+  const auto narrow = [](int64_t size) { return static_cast<int>(std::min<int64_t>(size, INT32_MAX)); };
+  ImagePlan plan{};
+  plan.height = narrow(x[1]), plan.width = narrow(x[2]), plan.channels = narrow(x[3]);
+  plan.out_height = narrow(gy[1]), plan.out_width = narrow(gy[2]), plan.outputs = narrow(gy[3]);
+  plan.kernel_width = narrow(w[2]), plan.terms = narrow(w[1] * w[2] * w[3]);
+  plan.stride = narrow(geometry.stride), plan.padding = narrow(geometry.padding);
+  plan.box_height = narrow((kTileRows - 1) * geometry.stride + w[1]);
+  plan.box_width = narrow((kTileColumns - 1) * geometry.stride + w[2]);
+  plan.tiles_down = narrow((gy[1] + kTileRows - 1) / kTileRows);
+  plan.tiles_across = narrow((gy[2] + kTileColumns - 1) / kTileColumns);
+  plan.tiles = narrow(x[0] * plan.tiles_down * plan.tiles_across);
+  return plan;
+}
+
+}  // namespace
+
+bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry) {
+  if (geometry.groups != 1 || w[0] % kOutputs != 0 || w[1] * w[2] * w[3] > 32) return false;
+  const int64_t height = (kTileRows - 1) * geometry.stride + w[1], width = (kTileColumns - 1) * geometry.stride + w[2];
+  return height <= kMostBox && width <= kMostBox && height * width * w[3] <= kMostBox &&
+         w[0] / kOutputs * (kBlocks / kGroup + 1) <= Context::kTickets && x.elements() <= INT32_MAX;
+}
+
+void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw) {
+  require(is_of_images(x.shape(), gw.shape(), geometry), "not a convolution of images: ", x.shape(), " by ",
+          gw.shape());
+  const ImagePlan plan = plan_of(x.shape(), gw.shape(), gy.shape(), geometry);
+  const dim3 grid(static_cast<unsigned>(std::min(plan.tiles, kBlocks)), static_cast<unsigned>(plan.outputs / kOutputs));
+  Scratch<float> partial(size_t{grid.x} * grid.y * kEntries);
+  launch({"image weight gradient", gy.bytes() + x.bytes(), gw.bytes()}, image_weight_gradient_kernel, grid, plan,
+         input<float>(gy), input<float>(x), output<float>(gw), partial.data(), Context::get().tickets());
+}
+
+}  // namespace apotnet::cuda
