@@ -52,6 +52,7 @@ TEST_CASE("cuda: convolutions that are not of images") {
   CHECK_FALSE(cuda::is_of_images({8, 224, 224, 3}, {64, 7, 7, 3}, {2, 3, 1}));
   CHECK_FALSE(cuda::is_of_images({8, 32, 32, 3}, {24, 3, 3, 3}, {1, 1, 1}));
   CHECK_FALSE(cuda::is_of_images({8, 32, 32, 16}, {16, 3, 3, 1}, {1, 1, 16}));
+  CHECK_FALSE(cuda::is_of_images({8, 56, 56, 16}, {96, 1, 1, 16}, {1, 0, 1}));
   CHECK_FALSE(cuda::is_of_images({8, 512, 512, 3}, {16, 3, 3, 3}, {9, 1, 1}));
   CHECK_FALSE(cuda::is_of_images({8, 64, 64, 1}, {4096, 3, 3, 1}, {1, 1, 1}));
 }

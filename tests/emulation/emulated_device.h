@@ -62,6 +62,13 @@ T max(T a, T b) {
 }
 using std::isfinite;
 using std::isinf;
+/// a * b + c rounded down, for a c and a result next to each other, as of integers near 2^23: their difference is
+/// exact.
+inline float __fmaf_rd(float a, float b, float c) {
+  const float nearest = std::fma(a, b, c);
+  return std::fma(a, b, c - nearest) < 0 ? std::nextafter(nearest, -HUGE_VALF) : nearest;
+}
+inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 /// What was written before a fence is seen behind a later one. Atomic operations order nothing, as on a device.
 inline void __threadfence() {
   static char all_fences;

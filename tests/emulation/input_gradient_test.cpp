@@ -31,12 +31,14 @@ const std::vector<ConvProblem>& problems() {
       // name                          N   H   W   C   O KH KW  stride padding groups
       {"3x3, 16 channels", 2, 9, 19, 16, 16, 3, 3, {1, 1, 1}},
       {"3x3, 32 channels", 1, 17, 7, 32, 32, 3, 3, {1, 1, 1}},
+      {"3x3, 32 channels, wide", 1, 9, 19, 32, 32, 3, 3, {1, 1, 1}},
       {"3x3, 64 channels, small", 2, 7, 8, 64, 64, 3, 3, {1, 1, 1}},
       {"3x3, 64 channels, large", 1, 9, 17, 64, 64, 3, 3, {1, 1, 1}},
       {"3x3 stride 2", 2, 9, 20, 16, 32, 3, 3, {2, 1, 1}},
       {"3x3 stride 2, 64 outputs", 1, 18, 8, 32, 64, 3, 3, {2, 1, 1}},
       {"1x1 stride 2", 2, 9, 18, 16, 32, 1, 1, {2, 0, 1}},
       {"1x1, weights stay", 3, 10, 17, 64, 48, 1, 1, {1, 0, 1}},
+      {"3x3, 96 channels, small", 2, 7, 8, 96, 48, 3, 3, {1, 1, 1}},
       {"48 channels", 1, 10, 9, 48, 48, 3, 3, {1, 1, 1}},
       {"80 channels in two blocks", 2, 5, 6, 80, 32, 3, 3, {1, 1, 1}},
       {"7x7 stride 2", 1, 13, 18, 16, 64, 7, 7, {2, 3, 1}},
@@ -153,6 +155,9 @@ TEST_CASE("cuda: blocks of the fused input gradient go through several tiles eac
   // At most 64 blocks share the tiles of 256 channels.
   check_problem({"weights stay", 65, 1, 1, 256, 16, 1, 1, {1, 0, 1}}, value_cases()[0], Arrival::computed_and_stored,
                 611);
+  // At most 256 share those of 16.
+  check_problem({"3x3, weights stay", 65, 17, 17, 16, 16, 3, 3, {1, 1, 1}}, value_cases()[1],
+                Arrival::computed_and_stored, 613);
   check_problem({"weights do not", 66, 1, 4, 256, 64, 1, 3, {1, 0, 1}}, value_cases()[0], Arrival::stored, 612);
 }
 

@@ -47,7 +47,8 @@ class Context : public DeviceMemory {
   int* trouble() { return reinterpret_cast<int*>(trouble_.raw()); }
   const Tensor& trouble_flag() const { return trouble_; }
 
-  /// How gradients are convolved; codes always go by tf32, which is exact for them. tf32 at first.
+  /// How gradients are convolved, but those of images' weights (f32); codes always go by tf32, which is exact for them.
+  /// tf32 at first.
   Arithmetic gradient_arithmetic() const { return gradient_arithmetic_; }
   void set_gradient_arithmetic(Arithmetic arithmetic) { gradient_arithmetic_ = arithmetic; }
 

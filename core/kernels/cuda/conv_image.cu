@@ -6,6 +6,7 @@
 namespace apotnet::cuda {
 namespace {
 
+constexpr int kMostChannels = 4;                             // of the input: more are for tensor cores
 constexpr int kOutputs = 16;                                 // channels of gy, of a block
 constexpr int kTileRows = kThreads / 32, kTileColumns = 32;  // output pixels, a row for each warp
 constexpr int kQuads = kTileRows * kTileColumns * kOutputs / 4;
@@ -132,7 +133,7 @@ ImagePlan plan_of(const Shape& x, const Shape& w, const Shape& gy, const Conv2dG
 }  // namespace
 
 bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry) {
-  if (geometry.groups != 1 || w[0] % kOutputs != 0 || w[1] * w[2] * w[3] > 32) return false;
+  if (geometry.groups != 1 || w[0] % kOutputs != 0 || w[3] > kMostChannels || w[1] * w[2] * w[3] > 32) return false;
   const int64_t height = (kTileRows - 1) * geometry.stride + w[1], width = (kTileColumns - 1) * geometry.stride + w[2];
   return height <= kMostBox && width <= kMostBox && height * width * w[3] <= kMostBox &&
          w[0] / kOutputs * (kBlocks / kGroup + 1) <= Context::kTickets && x.elements() <= INT32_MAX;

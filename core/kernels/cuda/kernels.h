@@ -138,7 +138,8 @@ void launch_add_bias(const Tensor& bias, Tensor& x);
 void launch_channel_sums(const Tensor& gy, Tensor& sums);
 /// y *= a * b, then the statistics of y (norm.h).
 void launch_scale_statistics(const Tensor& a, const Tensor& b, Tensor& y, Tensor& mean, Tensor& variance);
-/// Whether a convolution [O, KH, KW, C] of x has so few terms, and so small a window, that it is one of images.
+/// Whether a convolution [O, KH, KW, C] of x has so few channels and terms, and so small a window, that it is one of
+/// images.
 bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry);
 /// conv2d_backward_weight of a convolution of images, in float32 and one launch.
 void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw);

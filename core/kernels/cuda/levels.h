@@ -40,7 +40,7 @@ struct Levels {
 inline constexpr int kTableSize = 512;
 
 /// The half step whose code stands at place `i` of a table for 8-bit codes: the i-th, or, where ties go to the lower
-/// level, the one below the i-th from the top.
+/// level, the one below the i-th from the top; at the last place that is z = 0.
 constexpr int half_step_at(int i, int k, bool ties_to_lower) {
   return !ties_to_lower ? i : i < 2 * k ? 2 * k - 1 - i : 0;
 }
@@ -63,16 +63,10 @@ __device__ inline float clamped(float z) { return fminf(fmaxf(z, 0.0f), 1.0f); }
 /// exact ceiling leaves.
 template <typename Set>
 __device__ int32_t place_in_table(float z, const Set& levels) {
-  const auto k = static_cast<int32_t>(levels.k);
-#ifdef __CUDACC__
   constexpr float kIntegers = 8388608;
-  const auto two_k = static_cast<float>(2 * k);
+  const auto two_k = static_cast<float>(2 * static_cast<int32_t>(levels.k));
   const float scale = levels.ties_to_lower ? -two_k : two_k, base = levels.ties_to_lower ? two_k : 0;
   return __float_as_int(__fmaf_rd(clamped(z), scale, kIntegers + base)) - 0x4B000000;
-#else
-  const int32_t m = half_steps(clamped(z), k, levels.ties_to_lower);
-  return levels.ties_to_lower ? 2 * k - 1 - m : m;
-#endif
 }
 
 /// The level of clamp(z, 0, 1) as a code (F2), by the table for 8-bit codes, else by search; a NaN takes level 0.

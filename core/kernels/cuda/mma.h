@@ -3,8 +3,9 @@
 #include "core/kernels/cuda/launch.h"
 #include "core/tensor/dtype.h"
 
-// Products of small matrices by a whole warp, on tensor cores: the only inline assembly of this folder, each with a
-// twin for the emulation. All 32 lanes must call together. Lane = 4 row + pair, as in PTX's mma.m16n8k16 and m16n8k32:
+// Products of small matrices by a whole warp, on tensor cores, and bf16: the only inline assembly of this folder, each
+// with a twin for the emulation. All 32 lanes must call the products together. Lane = 4 row + pair, as in PTX's
+// mma.m16n8k16 and m16n8k32:
 //
 //   sums[0], sums[1]  row `row`,     columns 2 pair and 2 pair + 1
 //   sums[2], sums[3]  row `row` + 8, the same columns

@@ -90,7 +90,7 @@ __device__ inline Wide block_sum(Wide own) {
 }
 
 /// True in every thread of the block that ends last of the `blocks` that share a ticket, and what the others wrote is
-/// seen there. All threads of these blocks must call it once.
+/// seen there. All threads of these blocks must call it once for each ticket.
 __device__ inline bool last_block(unsigned* ticket, unsigned blocks) {
   SHARED_ARRAY(unsigned, place, 1);
   __syncthreads();

@@ -66,7 +66,7 @@ struct RoundedValues {
     const int height = max((plan.box_height - 1) * plan.spread + 1, tile.end_row - tile.row);
     const int corner = (tile.image * plan.height + tile.row) * plan.width + tile.column;
     // From pixel to pixel, without a division for each.
-    const int stride = kThreads >> shift, rows = stride / width, columns = stride - rows * width;
+    const int pixels = kThreads >> shift, rows = pixels / width, columns = pixels - rows * width;
     int y = (thread >> shift) / width, x = (thread >> shift) - y * width;
     struct Item {
       int64_t i;  // its first element; below 0 where nothing is to be rounded

@@ -33,8 +33,9 @@ __global__ void __launch_bounds__(kThreads, 2)
                           ValueGradientArrays<kNorms> gradient, unsigned* ticket) {
   using Share = WarpShare<kPixels, kColumns>;
   using TermQuad = Pack<float, 4>;
+  constexpr int kTurns = 2 * Share::kRows;
   // How many reads of dy are on their way at once: as registers allow.
-  constexpr int kTurns = 2 * Share::kRows, kBatch = Plan::kUnrolled == 1 || kNorms == 2 ? 1 : 4 - Share::kGroups;
+  constexpr int kBatch = Plan::kUnrolled == 1 || kNorms == 2 ? 1 : 4 - Share::kGroups;
   SHARED_ARRAY(Quad, stage, kStageWords / 4);
   SHARED_ARRAY(TermQuad, terms, kTerms * kColumns / 4);
   SHARED_ARRAY(CoefficientQuad, coefficients, kCoefficientQuads);
@@ -108,10 +109,11 @@ void run(Plan plan, const ConvolutionOutputGradient& gy, const Quantized& w, Val
 }
 
 template <int kPixels, int kColumns, int kChannels, int kNorms>
-bool run_square(const InputGradientPlan& plan, const ConvolutionOutputGradient& gy, const Quantized& w,
+bool run_square(InputGradientPlan plan, const ConvolutionOutputGradient& gy, const Quantized& w,
                 ValueGradient& gradient) {
   using Square = SquarePlan<kPixels, kColumns, kChannels>;
   if (!Square::fits(plan)) return false;
+  cut<kPixels, kColumns>(plan);  // as Square has it
   run<Square, kPixels, kColumns, kNorms>(Square{plan}, gy, w, gradient);
   return true;
 }
@@ -158,7 +160,9 @@ void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized&
         run_square<kMedium, 32, 32, kNorms>(plan, gy, w, gradient) ||
         run_square<64, 32, 64, kNorms>(plan, gy, w, gradient))
       return;
-    if (kNorms == 2 || plan.channels <= 16)
+    if (plan.channels > 16 && plan.height <= 8 && plan.width <= 8)
+      run_any<64, 32, kNorms>(plan, gy, w, gradient);
+    else if (kNorms == 2 || plan.channels <= 16)
       run_any<256, 16, kNorms>(plan, gy, w, gradient);
     else
       run_any<128, 32, 1>(plan, gy, w, gradient);

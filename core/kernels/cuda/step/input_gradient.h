@@ -79,6 +79,7 @@ struct SquarePlan : InputGradientPlan {
   static_assert(chunk == out_channels);
 
   __device__ static constexpr int taps_from(int) { return taps_at_once; }
+  /// Narrow images have tiles of another shape.
   static bool fits(const InputGradientPlan& plan) {
     return plan.kernel_height == 3 && plan.kernel_width == 3 && plan.stride == 1 && plan.padding == 1 &&
            plan.channels == kChannels && plan.out_channels == kChannels && plan.width > tile_width / 2;

@@ -62,7 +62,7 @@ struct SumArrays {
 template <int N>
 __device__ void store_sums(int16_t* narrow, int32_t* wide, int64_t i, const Pack<int32_t, N>& sums) {
   constexpr Word kMost = 2 * 32767;
-  const auto shifted = [&](int j) { return static_cast<Word>(sums[j] + 32767); };  // at most kMost where it fits
+  const auto shifted = [&](int j) { return static_cast<Word>(sums[j]) + 32767u; };  // at most kMost where it fits
   Word most = 0;
   for (int j = 0; j < N; ++j) most = max(most, shifted(j));
   Pack<int16_t, N> packed;
@@ -83,7 +83,7 @@ __device__ void rectify(Pack<float, N>& xs) {
 }
 
 /// An operand on the device. What its batch norm needs of a channel is made once per block (ChannelNorm) and handed to
-/// at().
+/// finish().
 struct OperandArrays {
   const float* values;  // null: sums
   SumArrays sums;
