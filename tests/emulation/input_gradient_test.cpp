@@ -42,6 +42,7 @@ const std::vector<ConvProblem>& problems() {
       {"48 channels", 1, 10, 9, 48, 48, 3, 3, {1, 1, 1}},
       {"80 channels in two blocks", 2, 5, 6, 80, 32, 3, 3, {1, 1, 1}},
       {"7x7 stride 2", 1, 13, 18, 16, 64, 7, 7, {2, 3, 1}},
+      {"20x20, small tiles", 1, 13, 18, 16, 16, 20, 20, {1, 9, 1}},
       {"11x11", 1, 12, 13, 64, 16, 11, 11, {1, 5, 1}},
       {"2x2 stride 2 padding 1", 1, 9, 18, 32, 16, 2, 2, {2, 1, 1}},
       {"3x3 stride 3", 1, 17, 9, 16, 16, 3, 3, {3, 1, 1}},
@@ -175,4 +176,9 @@ TEST_CASE("cuda: fused input gradients that do not fit are refused") {
   CHECK_THROWS_AS(launch(24, 6, true), Error);
   CHECK_THROWS_AS(launch(16, 5, true), Error);
   CHECK_THROWS_AS(launch(80, 6, true), Error);
+
+  const Weights w({16, 41, 41, 16}, random);
+  const OutputGradient gy({1, 6, 6, 16}, Arrival::stored, random);
+  CHECK_THROWS_WITH_AS(cuda::launch_input_gradient(gy.device, w.device, {1, 20, 1}, gradient),
+                       doctest::Contains("41 x 41 is too large"), Error);
 }

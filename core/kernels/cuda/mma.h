@@ -165,6 +165,16 @@ __device__ inline BFloat16 bf16_of(float value) {
 }
 __device__ inline float float_of(BFloat16 value) { return float_of(static_cast<uint32_t>(value.bits) << 16); }
 
+/// N elements of 16 bits side by side from element i on, a multiple of N: in words of two, or one in a word of its own.
+template <int N, typename T>
+__device__ Pack<Word, (N + 1) / 2> load_halves(const T* place, int64_t i) {
+  static_assert(sizeof(T) == 2);
+  if constexpr (N == 1)
+    return {{reinterpret_cast<const uint16_t*>(place)[i]}};
+  else
+    return load<N / 2>(reinterpret_cast<const Word*>(place + i), 0);
+}
+
 /// Two side by side, the first in the lower bits.
 __device__ inline Word pair_of(BFloat16 first, BFloat16 second) {
   return static_cast<Word>(first.bits) | static_cast<Word>(second.bits) << 16;

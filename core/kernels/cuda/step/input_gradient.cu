@@ -118,12 +118,13 @@ bool run_square(InputGradientPlan plan, const ConvolutionOutputGradient& gy, con
   return true;
 }
 
+// False where the kernel is too large for such tiles.
 template <int kPixels, int kColumns, int kNorms>
-void run_any(InputGradientPlan plan, const ConvolutionOutputGradient& gy, const Quantized& w, ValueGradient& gradient) {
+bool run_any(InputGradientPlan plan, const ConvolutionOutputGradient& gy, const Quantized& w, ValueGradient& gradient) {
   cut<kPixels, kColumns>(plan);
-  require(plan.chunk >= 16, "a kernel of ", plan.kernel_height, " x ", plan.kernel_width,
-          " is too large for the fused input gradient");
+  if (plan.chunk < 16) return false;
   run<InputGradientPlan, kPixels, kColumns, kNorms>(plan, gy, w, gradient);
+  return true;
 }
 
 InputGradientPlan plan_of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
@@ -160,12 +161,12 @@ void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized&
         run_square<kMedium, 32, 32, kNorms>(plan, gy, w, gradient) ||
         run_square<64, 32, 64, kNorms>(plan, gy, w, gradient))
       return;
-    if (plan.channels > 16 && plan.height <= 8 && plan.width <= 8)
-      run_any<64, 32, kNorms>(plan, gy, w, gradient);
-    else if (kNorms == 2 || plan.channels <= 16)
-      run_any<256, 16, kNorms>(plan, gy, w, gradient);
-    else
-      run_any<128, 32, 1>(plan, gy, w, gradient);
+    const bool is_small = plan.channels > 16 && plan.height <= 8 && plan.width <= 8;
+    if (!is_small && (kNorms == 2 || plan.channels <= 16 ? run_any<256, 16, kNorms>(plan, gy, w, gradient)
+                                                         : run_any<128, 32, 1>(plan, gy, w, gradient)))
+      return;
+    require(run_any<64, 32, kNorms>(plan, gy, w, gradient), "a kernel of ", plan.kernel_height, " x ",
+            plan.kernel_width, " is too large for the fused input gradient");
   });
 }
 

@@ -200,8 +200,8 @@ struct FetchedGradient {
   Quad sums;  // of the batch norm's input, where it is sums
 
   __device__ static FetchedGradient of(const OutputGradientArrays& gy, int64_t i) {
-    FetchedGradient result{load<4>(reinterpret_cast<const Word*>((gy.g ? gy.g : gy.stored) + i), 0), {}};
-    if (gy.g && !gy.x.values) result.sums = load<4>(reinterpret_cast<const Word*>(gy.x.sums.narrow + i), 0);
+    FetchedGradient result{load_halves<8>(gy.g ? gy.g : gy.stored, i), {}};
+    if (gy.g && !gy.x.values) result.sums = gy.x.sums.fetch<8>(i);
     return result;
   }
   __device__ Quad finish(const OutputGradientArrays& gy, const float* coefficients, float step, int64_t i,

@@ -24,12 +24,8 @@ struct GradientInput {
   __device__ Pack<Word, N> fetch(int64_t i) const {
     if (floats) return load<N>(reinterpret_cast<const Word*>(floats), i);
     Pack<Word, N> words{};
-    if constexpr (N % 2 == 0) {
-      const auto packed = load<N / 2>(reinterpret_cast<const Word*>(rounded + i), 0);
-      for (int j = 0; j < N / 2; ++j) words[j] = packed[j];
-    } else {
-      for (int j = 0; j < N; ++j) words[j] = rounded[i + j].bits;
-    }
+    const auto packed = load_halves<N>(rounded, i);
+    for (int j = 0; j < (N + 1) / 2; ++j) words[j] = packed[j];
     return words;
   }
   template <int N>

@@ -22,15 +22,12 @@ struct SumArrays {
         step_b(input<float>(sums.step_b)) {}
   SumArrays() = default;
 
-  /// N sums as they are stored side by side: one of 16 bits, or words of two.
+  /// N sums as they are stored side by side.
   template <int N>
   using Packed = Pack<Word, (N + 1) / 2>;
   template <int N>
   __device__ Packed<N> fetch(int64_t i) const {
-    if constexpr (N == 1)
-      return {{static_cast<Word>(narrow[i])}};
-    else
-      return load<N / 2>(reinterpret_cast<const Word*>(narrow + i), 0);
+    return load_halves<N>(narrow, i);
   }
   /// N sums from element i on, as floats, of which `packed` has been fetched.
   template <int N>
