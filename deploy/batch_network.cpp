@@ -148,8 +148,7 @@ BatchNetwork::Batch& BatchNetwork::batch_of(int64_t size) const {
     }
   if (batches_.size() == kSizesKept) batches_.pop_back();
   batches_.push_front({size, BatchMemory(plan_, size, device_), nullptr});
-  // What compares every call on the host cannot be recorded.
-  if (device_ != Device{} && selected_backend() != Backend::checked) batches_.front().work = cuda_device().repeat();
+  if (device_ != Device{}) batches_.front().work = cuda_device().repeat();
   return batches_.front();
 }
 

@@ -98,18 +98,24 @@ class Lowering {
     plane_of(input_.raw(), input_.shape());
     // A step stands where its last kernel stood, so that a shortcut is there when it is added.
     std::map<std::pair<size_t, int>, StepSettings> steps;
+    std::set<size_t> covered;
     for (size_t i = 0; i < graph_.size(); ++i) {
       if (!graph_.depends_on_input(i)) continue;
+      if (graph_.call(i).name != "conv2d_codes" && !is_float_kernel(graph_.call(i).name)) continue;
+      const Chain chain = graph_.follow(i);
+      covered.insert(chain.calls.begin(), chain.calls.end());
       if (graph_.call(i).name == "conv2d_codes") {
-        const Chain chain = graph_.follow(i);
         steps.emplace(std::pair(chain.end_call, 0), codes_conv(graph_.call(i), chain));
-      } else if (is_float_kernel(graph_.call(i).name)) {
-        const Chain chain = graph_.follow(i);
+      } else {
         steps.emplace(std::pair(i, 0), kernel_step(i));
         if (chain.end_call != i || !chain.quantizers.empty())
           steps.emplace(std::pair(chain.end_call, 1), values_of_plane(i, chain));
       }
     }
+    for (size_t i = 0; i < graph_.size(); ++i)
+      if (graph_.depends_on_input(i) && !covered.contains(i))
+        fail(ErrorCategory::unavailable, "the integer engine has no rule for ", graph_.call(i).name,
+             " where this network has it; use --engine float");
     if (convolutions_ == 0)
       fail(ErrorCategory::unavailable, "the network has no quantized convolution: nothing for the integer engine");
     std::vector<StepSettings> ordered;
@@ -141,10 +147,13 @@ class Lowering {
   // The quantizers of a chain, each with the convolution behind it.
   std::vector<CodesTarget> targets_of(const Chain& chain) {
     std::vector<CodesTarget> targets;
+    if (chain.quantizers.size() > 2)
+      fail(ErrorCategory::unavailable, "values with ", chain.quantizers.size(), " quantizers; use --engine float");
     for (const size_t quantizer : chain.quantizers) {
       const Quantized& out = graph_.codes_of(quantizer);
       const auto& behind = graph_.readers(out.codes.raw());
-      require(behind.size() == 1 && graph_.call(behind[0]).name == "conv2d_codes", "codes that no convolution reads");
+      if (behind.size() != 1 || graph_.call(behind[0]).name != "conv2d_codes")
+        fail(ErrorCategory::unavailable, "codes that no convolution reads, or more than one; use --engine float");
       require_narrow(out);
       const CodeFrame layout(shape_of(graph_.call(behind[0])));
       targets.push_back({graph_.alpha_of(quantizer).data<float>()[0], table_of(*out.levels),

@@ -17,10 +17,10 @@ struct LoweredNetwork {
 ///
 /// What does not depend on `input` [1, H, W, C] is a constant of the network and its value stands in the trace: weight
 /// codes need no rule of their own. A convolution of codes takes up the batch norm, addition and ReLU that follow it
-/// and nothing else reads; the quantizers behind them become its outputs. The other kernels stay float calls, so that a
-/// new model of known layers needs no change here.
+/// in this order and nothing else reads; the quantizers behind them become its outputs. The other kernels stay float
+/// calls, so that a new model of such layers needs no change here.
 /// Error(unavailable), naming the kernel where it is one, for what an integer network cannot hold: codes wider than 8
-/// bits, no quantized convolution at all, a kernel without a rule.
+/// bits, no quantized convolution at all, a kernel without a rule or in another place (a batch norm behind a sum).
 LoweredNetwork lower(const std::vector<TracedCall>& trace, const Tensor& input, const Tensor& logits);
 
 }  // namespace apotnet

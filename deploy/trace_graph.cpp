@@ -65,10 +65,12 @@ const size_t* TraceGraph::only_reader(Value value, const char* kernel) const {
 void TraceGraph::take(Chain& chain, size_t call) const {
   chain.end_call = call;
   chain.end = output_of(call);
+  chain.calls.push_back(call);
 }
 
 TraceGraph::Chain TraceGraph::follow(size_t call) const {
-  Chain chain{.end = output_of(call), .end_call = call};
+  Chain chain;
+  take(chain, call);
   if (const size_t* norm = only_reader(chain.end, "batch_norm")) {
     const TracedCall& c = calls_[*norm];
     chain.norm =
@@ -87,10 +89,12 @@ TraceGraph::Chain TraceGraph::follow(size_t call) const {
     chain.relu = true;
     take(chain, *relu);
   }
-  if (!chain.norm) follow_fused(chain);
+  // A kernel that begins with the batch norm comes behind the convolution itself: not behind a sum or a ReLU.
+  if (chain.end_call == call) follow_fused(chain);
   if (chain.end)
     std::ranges::copy_if(readers(chain.end), std::back_inserter(chain.quantizers),
                          [&](size_t reader) { return is_quantizer(calls_[reader].name); });
+  chain.calls.insert(chain.calls.end(), chain.quantizers.begin(), chain.quantizers.end());
   return chain;
 }
 

@@ -33,6 +33,7 @@ class TraceGraph {
     Value end = nullptr;  ///< the float values, or null where the last kernel makes codes at once
     size_t end_call = 0;
     std::vector<size_t> quantizers{};  ///< calls that make codes of the values
+    std::vector<size_t> calls{};       ///< all that it is made of, from the first on
   };
   Chain follow(size_t call) const;
 

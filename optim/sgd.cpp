@@ -12,6 +12,16 @@ Sgd::Sgd(std::vector<ParameterGroup> groups, double momentum) : groups_(std::mov
       const Tensor& value = parameter.variable.value();
       state_.push_back({parameter.name, Tensor::zeros(value.shape(), value.dtype(), value.device())});
     }
+  squares_.resize(state_.size());
+}
+
+void Sgd::add_squares_to(const Variable& parameter, Tensor squares) {
+  size_t i = 0;
+  for (const ParameterGroup& group : groups_)
+    for (const NamedVariable& own : group.parameters) {
+      if (own.variable.value().raw() == parameter.value().raw()) squares_[i] = squares;
+      ++i;
+    }
 }
 
 void Sgd::step(double rate_factor) {
@@ -36,10 +46,11 @@ void Sgd::update() {
   size_t i = 0;
   for (size_t group = 0; group < groups_.size(); ++group)
     for (NamedVariable& parameter : groups_[group].parameters) {
-      const Tensor& momentum = state_[i++].momentum;
+      const Tensor &momentum = state_[i].momentum, &squares = squares_[i];
+      ++i;
       if (parameter.variable.grad().defined())
         items.push_back({parameter.variable.grad(), parameter.variable.mutable_value(), momentum, momentum_,
-                         groups_[group].weight_decay, static_cast<int64_t>(group)});
+                         groups_[group].weight_decay, static_cast<int64_t>(group), squares});
     }
   if (!items.empty()) call("sgd_all", &UpdateKernels::sgd_all, items, rates_);
 }

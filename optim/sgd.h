@@ -19,6 +19,9 @@ class Sgd {
   void update();
   void clear_gradients();
 
+  /// From now on every step adds the squares of this parameter's gradient to `squares`, of its shape and where it lies.
+  void add_squares_to(const Variable& parameter, Tensor squares);
+
   /// Momentum of each parameter, zeros at first. The tensors are the live ones: a checkpoint reads and writes them.
   struct State {
     std::string name;
@@ -29,8 +32,9 @@ class Sgd {
  private:
   std::vector<ParameterGroup> groups_;
   double momentum_;
-  Tensor rates_;              // of each group, where the parameters lie
-  std::vector<State> state_;  // in the order of groups and parameters
+  Tensor rates_;                 // of each group, where the parameters lie
+  std::vector<State> state_;     // in the order of groups and parameters
+  std::vector<Tensor> squares_;  // as many; undefined where nobody asked
 };
 
 }  // namespace apotnet

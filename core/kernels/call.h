@@ -3,6 +3,7 @@
 #include <chrono>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -59,15 +60,60 @@ bool is_double(const Other&) {
   return false;
 }
 
-inline bool on_device(const Tensor& tensor) { return tensor.defined() && !tensor.on_cpu(); }
-inline bool on_device(const Quantized& q) { return on_device(q.codes); }
-inline bool on_device(const BatchNormTerms& norm) { return on_device(norm.mean); }
-inline bool on_device(const std::vector<SgdItem>& items) { return !items.empty() && on_device(items[0].parameter); }
-inline bool on_device(const ResidentImages& data) { return on_device(data.images); }
-inline bool on_device(const CodesConvolution& convolution) { return on_device(convolution.x); }
-template <typename Other>
-bool on_device(const Other&) {
-  return false;
+// Calls use(tensor) for each defined tensor of a kernel's argument. A new struct of arguments needs a line here.
+template <typename Value, typename Use>
+requires(std::is_arithmetic_v<Value> || std::is_enum_v<Value>) void for_each_tensor(const Value&, Use&&) {}
+template <typename Use>
+void for_each_tensor(const Conv2dGeometry&, Use&&) {}
+template <typename Use>
+void for_each_tensor(const PoolGeometry&, Use&&) {}
+template <typename Use>
+void for_each_tensor(const Tensor& tensor, Use&& use) {
+  if (tensor.defined()) use(tensor);
+}
+template <typename Use, typename... Tensors>
+void for_all_tensors(Use&& use, const Tensors&... tensors) {
+  (for_each_tensor(tensors, use), ...);
+}
+template <typename Use>
+void for_each_tensor(const Quantized& q, Use&& use) {
+  for_all_tensors(use, q.codes, q.step);
+}
+template <typename Use>
+void for_each_tensor(const BatchNormTerms& norm, Use&& use) {
+  for_all_tensors(use, norm.mean, norm.variance, norm.gamma, norm.beta);
+}
+template <typename Use>
+void for_each_tensor(const std::vector<SgdItem>& items, Use&& use) {
+  for (const SgdItem& item : items) for_all_tensors(use, item.gradient, item.parameter, item.velocity, item.squares);
+}
+template <typename Use>
+void for_each_tensor(const ResidentImages& data, Use&& use) {
+  for_all_tensors(use, data.images, data.labels, data.tables);
+}
+template <typename Use>
+void for_each_tensor(const CodesConvolution& convolution, Use&& use) {
+  for_all_tensors(use, convolution.x, convolution.w);
+}
+template <typename Use>
+void for_each_tensor(const ChannelThresholds& t, Use&& use) {
+  for_all_tensors(use, t.values, t.rising, t.levels, t.factor, t.offset, t.table);
+}
+template <typename Use>
+void for_each_tensor(const ValueTerms& terms, Use&& use) {
+  for_all_tensors(use, terms.scale, terms.shift, terms.shortcut);
+}
+template <typename Use>
+void for_each_tensor(const ValuesOutput& out, Use&& use) {
+  for_each_tensor(out.values, use);
+  for (const CodesOutput& codes : out.codes) for_all_tensors(use, codes.table, codes.codes);
+}
+
+template <typename Argument>
+bool on_device(const Argument& argument) {
+  bool found = false;
+  for_each_tensor(argument, [&](const Tensor& tensor) { found = found || !tensor.on_cpu(); });
+  return found;
 }
 
 // A kernel's argument for the plain run of a checked call: outputs get memory of their own, inputs are shared unless
@@ -87,7 +133,8 @@ inline ResidentImages twin(const ResidentImages& data) {
 inline std::vector<SgdItem> twin(const std::vector<SgdItem>& items) {
   std::vector<SgdItem> twins = items;
   for (SgdItem& item : twins)
-    for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) *tensor = twin(*tensor);
+    for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity, &item.squares})
+      if (tensor->defined()) *tensor = twin(*tensor);
   return twins;
 }
 inline CodesConvolution twin(const CodesConvolution& convolution) {
@@ -126,6 +173,7 @@ inline void compare(std::string_view kernel, const std::vector<SgdItem>& fast, c
   for (size_t i = 0; i < fast.size(); ++i) {
     compare_outputs(kernel, on_host(fast[i].parameter), plain[i].parameter);
     compare_outputs(kernel, on_host(fast[i].velocity), plain[i].velocity);
+    if (fast[i].squares.defined()) compare_outputs(kernel, on_host(fast[i].squares), plain[i].squares);
   }
 }
 inline void compare(std::string_view kernel, ValuesOutput& fast, const ValuesOutput& plain) {
@@ -144,16 +192,6 @@ void call_checked(std::string_view name, const Kernels& kernels, void (Family::*
   (compare(name, arguments, std::get<I>(twins)), ...);
 }
 
-inline void watch(const Tensor& tensor, std::vector<Tensor::Watch>& watches) {
-  if (tensor.defined()) watches.emplace_back(tensor);
-}
-inline void watch(const Quantized& q, std::vector<Tensor::Watch>& watches) {
-  watch(q.codes, watches);
-  watch(q.step, watches);
-}
-template <typename Other>
-void watch(const Other&, std::vector<Tensor::Watch>&) {}
-
 // The call as it will be made, instead of making it.
 template <typename Family, typename... Parameters, size_t... I>
 void record_waiting(KernelTrace& trace, std::string_view name, void (Family::*kernel)(Parameters...) const,
@@ -164,8 +202,11 @@ void record_waiting(KernelTrace& trace, std::string_view name, void (Family::*ke
     std::tuple<std::decay_t<Parameters>...> copies{call.get<std::decay_t<Parameters>>(I)...};
     (kernels.family<Family>().*kernel)(std::get<I>(copies)...);
   };
-  traced.watches.reserve(2 * sizeof...(Parameters));
-  (watch(std::any_cast<const std::decay_t<Parameters>&>(traced.arguments[I]), traced.watches), ...);
+  const auto note = [&](const Tensor& tensor) {
+    traced.watches.emplace_back(tensor);
+    traced.addresses.push_back(tensor.raw());
+  };
+  (for_each_tensor(std::any_cast<const std::decay_t<Parameters>&>(traced.arguments[I]), note), ...);
   trace.record(std::move(traced));
 }
 

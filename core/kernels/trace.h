@@ -19,7 +19,9 @@ struct TracedCall {
   std::vector<std::any> arguments;
   /// Makes the call; from a trace that only records.
   std::function<void(const TracedCall&, const Kernels&)> replay = {};
-  std::vector<Tensor::Watch> watches = {};  // of the arguments, where the calls are still to run
+  // Of a trace that only records: the tensors among the arguments, and where they lie.
+  std::vector<Tensor::Watch> watches = {};
+  std::vector<const std::byte*> addresses = {};
 
   /// Error(internal) when the argument is of another type.
   template <typename T>

@@ -10,6 +10,7 @@
 #include "deploy/compile.h"
 #include "layers/batch_norm.h"
 #include "layers/first_last.h"
+#include "layers/norm_relu.h"
 #include "layers/quant_conv2d.h"
 #include "models/registry.h"
 #include "tests/support/lively_model.h"
@@ -159,4 +160,58 @@ TEST_CASE("the integer network of a model that calls its operations one by one")
   const Tensor images = normal_images(3);
   const auto network = compile(model, 32, 32, 3);
   CHECK(same_bits(network->run(images), evaluated(model, images)));
+}
+
+namespace {
+
+// A batch norm behind a sum, or behind a ReLU.
+class PreActivation : public Model {
+ public:
+  PreActivation(const QuantSettings& quant, bool behind_sum)
+      : behind_sum_(behind_sum),
+        first_(3, 16, 3, 1, 1, FirstLastRule::apot_compat),
+        norms_{BatchNorm(16), BatchNorm(16), BatchNorm(16)},
+        one_(16, 16, 3, {1, 1, 1}, quant),
+        two_(16, 16, 3, {1, 1, 1}, quant),
+        linear_(16, 10, FirstLastRule::apot_compat) {
+    add_module("first", first_);
+    add_module("one", one_);
+    add_module("two", two_);
+    for (int i = 0; i < 3; ++i) add_module(text("bn", i), norms_[i]);
+    add_module("linear", linear_);
+  }
+
+  Variable forward(const Variable& images) override {
+    const Variable x = NormRelu(norms_[0], first_.forward(images)).value();
+    const Variable a = one_.forward(x), sum = NormRelu(norms_[1], behind_sum_ ? add(a, x) : a).value();
+    const Variable b = two_.forward(sum), y = NormRelu(norms_[2], behind_sum_ ? b : relu(b)).value();
+    return linear_.forward(global_average_pool(y));
+  }
+
+ private:
+  const bool behind_sum_;
+  FirstConv2d first_;
+  BatchNorm norms_[3];
+  QuantConv2d one_, two_;
+  LastLinear linear_;
+};
+
+}  // namespace
+
+TEST_CASE("batch norms behind a sum or a ReLU are refused, not computed in another order") {
+  QuantSettings quant;
+  quant.weight_bits = quant.activation_bits = 4;
+  for (const bool behind_sum : {true, false}) {
+    CAPTURE(behind_sum);
+    PreActivation model(quant, behind_sum);
+    model.name_modules();
+    make_lively(model, 12);
+    try {
+      compile(model, 32, 32, 3);
+      FAIL("compiled");
+    } catch (const Error& error) {
+      CHECK(error.category() == ErrorCategory::unavailable);
+      CHECK(std::string(error.what()).find("no rule for norm_relu where this network has it") != std::string::npos);
+    }
+  }
 }

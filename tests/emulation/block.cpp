@@ -84,15 +84,6 @@ struct Block {
 
 Block* block = nullptr;
 
-// Ends the run from inside a thread; the scheduler never comes back to it.
-[[noreturn]] void fail_thread(const std::string& what, const Location& location) {
-  const uint3 t = position.thread, b = position.block;
-  block->fault = what + " at " + describe(location) + ", thread " + std::to_string(t.x) + " of block " +
-                 std::to_string(b.x) + (b.y > 0 ? "," + std::to_string(b.y) : "");
-  Fiber::pause();
-  std::abort();
-}
-
 // Fibers live as long as the process: each one is a stack.
 std::vector<std::unique_ptr<Fiber>>& all_fibers() {
   static auto* fibers = new std::vector<std::unique_ptr<Fiber>>;
@@ -185,6 +176,15 @@ void reset(Block& b, dim3 grid, dim3 size, uint3 place) {
 }
 
 }  // namespace
+
+// The scheduler never comes back to the thread.
+void fail_thread(const std::string& what, const Location& location) {
+  const uint3 t = position.thread, b = position.block;
+  block->fault = what + " at " + describe(location) + ", thread " + std::to_string(t.x) + " of block " +
+                 std::to_string(b.x) + (b.y > 0 ? "," + std::to_string(b.y) : "");
+  Fiber::pause();
+  std::abort();
+}
 
 void seed(uint64_t value) { random_source().seed(value); }
 

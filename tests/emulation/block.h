@@ -8,6 +8,7 @@
 #include <functional>
 #include <source_location>
 #include <stdexcept>
+#include <string>
 
 namespace emulation {
 
@@ -33,6 +34,9 @@ uint64_t random_below(uint64_t bound);
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& kernel);
 
 using Location = std::source_location;
+
+/// Ends the run from inside a thread, as a Fault that says what, where and which thread.
+[[noreturn]] void fail_thread(const std::string& what, const Location& location);
 
 /// All threads of the block wait here for each other. A Fault when one of them waits elsewhere or has ended.
 void block_barrier(const Location& location);

@@ -26,7 +26,9 @@ TEST_CASE("cuda: every input pixel has one tile in charge of it") {
     for (const int capacity : {20, 64, 256}) {
       CAPTURE(problem.text());
       CAPTURE(capacity);
-      const TilePlan plan = TilePlan::of(problem.x(), problem.w(), problem.y(), problem.geometry, capacity, 64, 46592);
+      const auto found = TilePlan::of(problem.x(), problem.w(), problem.y(), problem.geometry, capacity, 64, 46592);
+      REQUIRE(found.has_value());
+      const TilePlan& plan = *found;
       CHECK(plan.tile_height * plan.tile_width <= capacity);
       Tensor counts = Tensor::zeros({problem.images, problem.height, problem.width}, DType::s32, kCuda);
       launch({"in charge", 0, 0}, in_charge_kernel, static_cast<unsigned>(plan.blocks()), plan,

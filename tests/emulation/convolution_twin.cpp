@@ -133,12 +133,16 @@ struct ConvolutionPlan::Implementation {
 
 constexpr int64_t kMostTf32Images = 1000;
 
-// Two engines, "twin:1" and "twin:2", that compute the same.
+// Two engines of each arithmetic that compute the same; those for f32 are no engines for tf32, as with cuDNN.
+std::string twin_engine(const ConvolutionDescription& description, int number) {
+  return text(description.arithmetic == Arithmetic::f32 ? "twin:f32:" : "twin:", number);
+}
+
 ConvolutionPlan::ConvolutionPlan(const ConvolutionDescription& description, const PlanLimits& limits)
     : implementation_(std::make_unique<Implementation>(
-          Implementation{description, limits.engine.empty() ? "twin:1" : limits.engine})) {
+          Implementation{description, limits.engine.empty() ? twin_engine(description, 1) : limits.engine})) {
   check_description(description);
-  if (engine() != "twin:1" && engine() != "twin:2")
+  if (engine() != twin_engine(description, 1) && engine() != twin_engine(description, 2))
     fail(ErrorCategory::unavailable, "the twin of cuDNN does not have engine ", engine(), " for ", description.text());
   // As cuDNN where tensor cores would need more workspace than there may be.
   if (description.arithmetic == Arithmetic::tf32 && description.x.sizes[0] >= kMostTf32Images)

@@ -8,35 +8,18 @@
 #include "deploy/compile.h"
 #include "deploy/image_network.h"
 #include "tests/emulation/runtime.h"
+#include "tests/emulation/training.h"
 #include "tests/support/check_data.h"
 #include "tests/support/lively_model.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
-using cuda::kCuda;
 
 namespace {
 
-QuantSettings settings_of(QuantizerVariant variant, int bits) {
-  QuantSettings quant;
-  quant.variant = variant;
-  quant.weight_bits = quant.activation_bits = bits;
-  return quant;
+QuantSettings quant_of(QuantizerVariant variant, int bits) {
+  return settings_of(LevelMethod::apot, variant, bits).quant;
 }
-
-// The ends in float32 as the CPU has them; a read before the first write shows.
-class PlainArithmetic {
- public:
-  PlainArithmetic() {
-    cuda_device();
-    cuda::Context::get().set_gradient_arithmetic(cuda::Arithmetic::f32);
-    cuda::Context::get().set_fill_fresh_memory(true);
-  }
-  ~PlainArithmetic() {
-    cuda::Context::get().set_gradient_arithmetic(cuda::Arithmetic::tf32);
-    cuda::Context::get().set_fill_fresh_memory(false);
-  }
-};
 
 // The CPU's codes of an image as the device keeps them.
 bool same_codes(const CodeFrame& layout, const Buffer& frame, const Tensor& codes, int64_t image) {
@@ -129,32 +112,32 @@ class SideBySide {
 }  // namespace
 
 TEST_CASE("cuda: integer ResNet-20: every code of every frame and every float plane is the CPU's, 2 to 5 bits") {
-  const PlainArithmetic plain;
+  const PlainArithmetic plain(/*fuses_steps=*/true);
   const BackendScope reference(Backend::reference);  // for the CPU's ends
   const Tensor images = normal_images(3);
   for (const auto variant : {QuantizerVariant::cifar, QuantizerVariant::imagenet})
     for (const int bits : {2, 3, 4, 5}) {
       CAPTURE(bits);
-      const auto model = lively_model("resnet20", settings_of(variant, bits), 60 + static_cast<uint64_t>(bits));
+      const auto model = lively_model("resnet20", quant_of(variant, bits), 60 + static_cast<uint64_t>(bits));
       SideBySide(*model, images).check();
     }
 }
 
 TEST_CASE("cuda: integer ResNet-18 and MobileNet-V2 on small images, step by step") {
-  const PlainArithmetic plain;
+  const PlainArithmetic plain(/*fuses_steps=*/true);
   const BackendScope reference(Backend::reference);
   for (const auto& [name, side] : {std::pair{"resnet18", 64}, {"mobilenet_v2", 32}}) {
     CAPTURE(name);
-    const auto model = lively_model(name, settings_of(QuantizerVariant::imagenet, 4), 71);
+    const auto model = lively_model(name, quant_of(QuantizerVariant::imagenet, 4), 71);
     SideBySide(*model, normal_images(1, side)).check();
   }
 }
 
 TEST_CASE("cuda: the integer network has the logits of the device's float engine, all bits, at any batch size") {
-  const PlainArithmetic plain;
+  const PlainArithmetic plain(/*fuses_steps=*/true);
   for (const int bits : {3, 4}) {
     CAPTURE(bits);
-    const auto model = lively_model("resnet20", settings_of(QuantizerVariant::cifar, bits), 73);
+    const auto model = lively_model("resnet20", quant_of(QuantizerVariant::cifar, bits), 73);
     const auto network = compile(*model, 32, 32, 3, kCuda);
     const auto on_cpu = compile(*model, 32, 32, 3);
     std::vector<Tensor> images, logits;
@@ -172,16 +155,16 @@ TEST_CASE("cuda: the integer network has the logits of the device's float engine
 }
 
 TEST_CASE("cuda: every kernel of an integer ResNet-20 agrees with the reference on the same input") {
-  const PlainArithmetic plain;
-  const auto model = lively_model("resnet20", settings_of(QuantizerVariant::imagenet, 4), 74);
+  const PlainArithmetic plain(/*fuses_steps=*/true);
+  const auto model = lively_model("resnet20", quant_of(QuantizerVariant::imagenet, 4), 74);
   const auto network = compile(*model, 32, 32, 3, kCuda);
   const BackendScope scope(Backend::checked);
   CHECK_NOTHROW(network->run(normal_images(2)));
 }
 
 TEST_CASE("cuda: a recorded integer network repeats the bits of its steps one by one, and allocates nothing") {
-  const PlainArithmetic plain;
-  const auto model = lively_model("resnet20", settings_of(QuantizerVariant::cifar, 4), 75);
+  const PlainArithmetic plain(/*fuses_steps=*/true);
+  const auto model = lively_model("resnet20", quant_of(QuantizerVariant::cifar, 4), 75);
   LoweredNetwork lowered = lower(*model, 32, 32, 3);
   const std::vector<BatchStep> steps = make_batch_steps(lowered.steps, kCuda);
   BatchMemory eager(lowered.plan, 2, kCuda);
@@ -202,8 +185,8 @@ TEST_CASE("cuda: a recorded integer network repeats the bits of its steps one by
 }
 
 TEST_CASE("cuda: the table of nodes of an integer ResNet-20, 4 bit") {
-  const PlainArithmetic plain;
-  const auto model = lively_model("resnet20", settings_of(QuantizerVariant::cifar, 4), 76);
+  const PlainArithmetic plain(/*fuses_steps=*/true);
+  const auto model = lively_model("resnet20", quant_of(QuantizerVariant::cifar, 4), 76);
   LoweredNetwork lowered = lower(*model, 32, 32, 3);
   const std::vector<BatchStep> steps = make_batch_steps(lowered.steps, kCuda);
   BatchMemory memory(lowered.plan, 2, kCuda);

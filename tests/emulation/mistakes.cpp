@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/kernels/cuda/gemm.h"
+#include "core/kernels/cuda/mma.h"
 #include "core/kernels/cuda/runtime.h"
 #include "core/kernels/cuda/wide.h"
 
@@ -66,6 +67,18 @@ __global__ void sum_half_warp(float* y) {
     for (unsigned step = 8; step > 0; step /= 2)
       sum += __shfl_down_sync(kMistake ? 0xFFFFFFFFu : 0x0000FFFFu, sum, threadIdx.x + step < 16 ? step : 0);
   y[threadIdx.x] = sum;
+}
+
+// A matrix whose rows begin `shift` bytes late in shared memory.
+__global__ void load_matrix(float* y, int shift) {
+  using Row = Pack<Word, 4>;
+  SHARED_ARRAY(Row, shared, 33);
+  auto* const bytes = reinterpret_cast<uint8_t*>(shared);
+  for (unsigned i = threadIdx.x; i < 33 * 16; i += 32) bytes[i] = 1;
+  __syncthreads();
+  Word words[4];
+  load_matrices(words, bytes + threadIdx.x * 16 + shift);
+  y[threadIdx.x] = static_cast<float>(words[0] & 255);
 }
 
 void require_all(const std::vector<float>& values, const std::function<float(size_t)>& expected) {
@@ -142,6 +155,13 @@ void misaligned_vector(bool mistake) {
   stream.synchronize();
 }
 
+void misaligned_matrix(bool mistake) {
+  const Stream stream;
+  const Floats y(32);
+  start(stream, 1, 32, load_matrix, y.get(), mistake ? 4 : 0);
+  require_all(y.read(stream), [](size_t) { return 1.0f; });
+}
+
 void host_read(bool mistake) {
   const Stream stream;
   const Floats y(32);
@@ -193,18 +213,14 @@ void wrong_shuffle_mask(bool mistake) {
   stream.synchronize();
 }
 
-const std::map<std::string, void (*)(bool)> kMistakes{{"missing_barrier", missing_barrier},
-                                                      {"divergent_barrier", divergent_barrier},
-                                                      {"missing_event", missing_event},
-                                                      {"missing_fence", missing_fence},
-                                                      {"out_of_bounds", out_of_bounds},
-                                                      {"misaligned_vector", misaligned_vector},
-                                                      {"host_read", host_read},
-                                                      {"uninitialised_read", uninitialised_read},
-                                                      {"wrong_leading_dimension", wrong_leading_dimension},
-                                                      {"illegal_launch", illegal_launch},
-                                                      {"forbidden_in_capture", forbidden_in_capture},
-                                                      {"wrong_shuffle_mask", wrong_shuffle_mask}};
+const std::map<std::string, void (*)(bool)> kMistakes{
+    {"missing_barrier", missing_barrier},       {"divergent_barrier", divergent_barrier},
+    {"missing_event", missing_event},           {"missing_fence", missing_fence},
+    {"out_of_bounds", out_of_bounds},           {"misaligned_vector", misaligned_vector},
+    {"misaligned_matrix", misaligned_matrix},   {"host_read", host_read},
+    {"uninitialised_read", uninitialised_read}, {"wrong_leading_dimension", wrong_leading_dimension},
+    {"illegal_launch", illegal_launch},         {"forbidden_in_capture", forbidden_in_capture},
+    {"wrong_shuffle_mask", wrong_shuffle_mask}};
 
 }  // namespace
 }  // namespace apotnet::cuda

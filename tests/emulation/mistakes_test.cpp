@@ -19,6 +19,7 @@ TEST_CASE("cuda: planted mistakes are caught, and the same kernels without them 
                           {"missing_event", "caught: wrong number"},
                           {"out_of_bounds", "heap-buffer-overflow"},
                           {"misaligned_vector", "misaligned address"},
+                          {"misaligned_matrix", "a row does not begin at a multiple of 16 bytes at"},
                           {"host_read", "use-after-poison"},
                           {"uninitialised_read", "caught: wrong number"},
                           {"wrong_leading_dimension", "matrix a needs 28 bytes"},

@@ -1,6 +1,8 @@
 // Which plans are made for convolutions, in emulation.
 #include "core/kernels/cuda/plans.h"
 
+#include <algorithm>
+
 #include "core/kernels/accelerator.h"
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/kernels.h"
@@ -37,4 +39,24 @@ TEST_CASE("cuda: gradients are tf32, and float32 in groups or where no tf32 kern
   CHECK(error_of_weight_gradient(100, 1) > 1e-5);  // the rounding of tf32 shows
   CHECK(error_of_weight_gradient(100, 4) < 1e-6);
   CHECK(error_of_weight_gradient(1000, 1) < 1e-6);  // the twin has none for that many images
+}
+
+TEST_CASE("cuda: the engine of an earlier run is taken again, that of float32 in the place of tf32 too") {
+  cuda::prefer_engines({});
+  const cuda::Engines before = cuda::chosen_engines();
+  for (const int64_t images : {101, 1001}) {  // shapes that nobody else asks for
+    CAPTURE(images);
+    error_of_weight_gradient(images, 1);
+    cuda::Engines found = cuda::chosen_engines();
+    std::erase_if(found, [&](const auto& item) { return before.contains(item.first); });
+    const auto own = std::ranges::find_if(
+        found, [&](const auto& item) { return item.first.find(std::to_string(images) + "x") != std::string::npos; });
+    REQUIRE(own != found.end());
+    CHECK(own->second == (images > 1000 ? "twin:f32:1" : "twin:1"));
+    const std::string other = images > 1000 ? "twin:f32:2" : "twin:2";
+    cuda::prefer_engines({{own->first, other}});
+    error_of_weight_gradient(images, 1);
+    CHECK(cuda::chosen_engines().at(own->first) == other);
+  }
+  cuda::prefer_engines({});
 }

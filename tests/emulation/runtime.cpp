@@ -61,6 +61,7 @@ struct Runtime {
   size_t allocations = 0;
   int device_count = 1, compute_major = 9;
   bool idle = false;
+  size_t memory_left = SIZE_MAX;
   std::set<const std::byte*> reserved;  // of the device memory: address space alone
   std::string fault;
   cudaError_t last_error = cudaSuccess;
@@ -215,6 +216,7 @@ const std::byte* end_of_block(const void* pointer) {
 void set_device_count(int count) { runtime().device_count = count; }
 void set_compute_major(int major) { runtime().compute_major = major; }
 void set_idle(bool idle) { runtime().idle = idle; }
+void set_memory_left(size_t bytes) { runtime().memory_left = bytes; }
 
 }  // namespace emulation
 
@@ -291,6 +293,9 @@ const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(erro
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t error = forbid_in_capture()) return error;
+  size_t& left = runtime().memory_left;
+  if (bytes > left) return answer(cudaErrorMemoryAllocation);
+  if (left != SIZE_MAX) left -= bytes;
   std::byte* place = nullptr;
   if (runtime().idle) {
     void* pages = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -315,6 +320,7 @@ cudaError_t cudaFree(void* pointer) {
   auto* place = static_cast<std::byte*>(pointer);
   const auto block = runtime().device.find(place);
   if (block == runtime().device.end()) return answer(cudaErrorInvalidValue);
+  if (runtime().memory_left != SIZE_MAX) runtime().memory_left += block->second;
   if (runtime().reserved.erase(place) > 0) {
     munmap(place, block->second);
     runtime().device.erase(block);

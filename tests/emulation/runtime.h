@@ -35,6 +35,9 @@ const std::byte* end_of_block(const void* pointer);
 /// what a step of any size would do.
 void set_idle(bool idle);
 
+/// How many bytes cudaMalloc still gives out beside those that it has; any number at first, and with SIZE_MAX.
+void set_memory_left(size_t bytes);
+
 /// How many devices cudaGetDeviceCount finds, 1 at first; with none it answers as a machine without a driver does.
 void set_device_count(int count);
 /// Their compute capability: major 9 at first, minor 0.

@@ -124,3 +124,17 @@ TEST_CASE("cuda: work that fails while it is recorded leaves the stream usable")
   }
   cuda::Context::get().set_fuses_steps(true);
 }
+
+TEST_CASE("cuda: what a pool keeps of other sizes is given back before there is no memory left") {
+  cuda_device();
+  const auto pool = std::make_shared<cuda::Pool>();
+  emulation::set_memory_left(1000);
+  std::byte* const former = pool->allocate(700).data;
+  pool->release(former, 700);
+  CHECK(pool->reserved() == 700);
+  const DeviceBlock other = pool->allocate(800);
+  CHECK(pool->reserved() == 800);
+  CHECK_THROWS_WITH_AS(pool->allocate(700), doctest::Contains("no memory left; use a smaller batch"), Error);
+  emulation::set_memory_left(SIZE_MAX);
+  pool->release(other.data, 800);
+}

@@ -30,6 +30,13 @@ constexpr const char* kShortRun = R"({
   "stages": [{"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02}],
   "checkpoint": {"every_steps": 1}, "seed": 3})";
 
+// Four steps of two images in float, and four with codes.
+constexpr const char* kCheckedRun = R"({
+  "model": {"name": "resnet8"},
+  "data": {"name": "shapes10", "batch": 2, "augment": [], "validation": 2, "train_count": 10, "test_count": 10, "test_limit": 2},
+  "stages": [{"name": "float", "bits": 32, "epochs": 1, "lr": 0.02},
+             {"name": "4bit", "bits": 4, "epochs": 1, "lr": 0.02, "init": "last"}]})";
+
 // Steps of parts of two and two pictures, the last one of two and one.
 constexpr const char* kPictureRun = R"({
   "model": {"name": "resnet8"},
@@ -69,6 +76,12 @@ TEST_CASE("cuda: a run on the device gives the same bits twice, and about the lo
   CHECK(read_text(one + "/checkpoints/last.safetensors") == read_text(two + "/checkpoints/last.safetensors"));
   CHECK(train_loss(one) == doctest::Approx(train_loss(cpu)).epsilon(0.03));
   CHECK(train_loss(one) != train_loss(cpu));
+  for (const char* key : {"\"weight_alpha_gradient\":", "\"activation_alpha_gradient\":"}) {
+    CAPTURE(key);
+    const auto gradient = [&](const std::string& run) { return number_after(key, read_text(run + "/metrics.jsonl")); };
+    CHECK(gradient(one) > 0);
+    CHECK(gradient(one) == doctest::Approx(gradient(cpu)).epsilon(0.2));
+  }
 
   // Both engines on the device, and the integer one on the CPU.
   std::vector<double> losses;
@@ -168,6 +181,15 @@ TEST_CASE("cuda: a resumed run takes the engines of the run folder, and says so 
 
   CHECK(resume_with("[1, 2").find("engines.json: not an object of engines") != std::string::npos);
   CHECK(read_text(engines).find(R"(: "twin:1")") != std::string::npos);
+}
+
+TEST_CASE("cuda: a run whose kernels are checked compares them, in float stages and in quantized ones") {
+  const TemporaryFolder folder;
+  write_text(folder / "run.json", kCheckedRun);
+  const Finished run = run_program(program() + "train " + folder / "run.json --quiet --threads 1 --device cuda " +
+                                   "--kernels checked --out " + folder / "run");
+  INFO(run.error);
+  CHECK(run.exit_code == 0);
 }
 
 TEST_CASE("cuda: a command that computes on the CPU alone says so") {

@@ -75,12 +75,13 @@ struct Batch {
   }
 };
 
+// Float32 as the CPU has it, kernel by kernel unless asked; a read before the first write shows.
 class PlainArithmetic {
  public:
-  PlainArithmetic() {
+  explicit PlainArithmetic(bool fuses_steps = false) {
     cuda_device();
     cuda::Context::get().set_gradient_arithmetic(cuda::Arithmetic::f32);
-    cuda::Context::get().set_fuses_steps(false);
+    cuda::Context::get().set_fuses_steps(fuses_steps);
     cuda::Context::get().set_fill_fresh_memory(true);
   }
   ~PlainArithmetic() {

@@ -67,3 +67,17 @@ TEST_CASE("the warm-up rises linearly to the schedule and never starts at zero")
   CHECK(schedule.factor(2, 0, 10) == 1);
   CHECK_THROWS(parse_schedule_kind("step"));
 }
+
+TEST_CASE("sgd adds up the squares of a gradient where asked, without weight decay or momentum") {
+  const Variable w(Tensor::full({3}, DType::f64, 2.0), true), alpha(Tensor::full({}, DType::f64, 5.0), true);
+  Sgd sgd({{"rest", {{"w", w}}, 0.1, 0.01}, {"alpha", {{"alpha", alpha}}, 0.5, 0.2}}, 0.9);
+  const Tensor squares = Tensor::zeros({}, DType::f64);
+  sgd.add_squares_to(alpha, squares);
+  for (const double g : {0.5, -2.0}) {
+    set_gradient(w, 7);
+    set_gradient(alpha, g);
+    sgd.step(1);
+    sgd.clear_gradients();
+  }
+  CHECK(squares.item() == doctest::Approx(0.25 + 4).epsilon(1e-14));
+}

@@ -257,12 +257,14 @@ class Update : public UpdateKernels {
     use_plain_arithmetic();
     std::vector<SgdItem> there = items;
     for (SgdItem& item : there)
-      for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) *tensor = moved(*tensor);
+      for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity, &item.squares})
+        if (tensor->defined()) *tensor = moved(*tensor);
     cuda_kernels().update->sgd_all(there, moved(rates));
     for (size_t i = 0; i < items.size(); ++i) {
       SgdItem item = items[i];
       bring_back(item.parameter, there[i].parameter);
       bring_back(item.velocity, there[i].velocity);
+      if (item.squares.defined()) bring_back(item.squares, there[i].squares);
     }
   }
 };

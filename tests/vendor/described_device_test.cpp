@@ -21,7 +21,7 @@ using namespace apotnet::test;
 
 namespace {
 
-// Every convolution that a training step of `batch` images asks for, as conv.cpp describes it.
+// The convolutions of a training step of `batch` images, each in every arithmetic: more than conv.cpp asks for.
 std::vector<ConvolutionDescription> convolutions_of(const std::string& name, int64_t batch) {
   Shape input = model_input(name);
   const auto model = make_model({.name = name, .classes = 10, .quant = {}});

@@ -126,8 +126,9 @@ struct Requirement {
 const Requirement kRequirements[] = {
     {"batch.cu gather_kernel", {"LDG.E.128"}},
     {"convolve.cu convolve_kernel<", {"IMMA", "LDG.E.128"}},
-    {"convolve.cu convolve_kernel<32,", {"STG.E.128"}},
-    {"convolve.cu convolve_kernel<64,", {"STG.E.128"}},
+    {"quantize_convolve.cu quantize_convolve_kernel<", {"IMMA", "LDG.E.128"}},
+    {"quantize_convolve.cu quantize_convolve_kernel<32,", {"STG.E.128"}},
+    {"quantize_convolve.cu quantize_convolve_kernel<64,", {"STG.E.128"}},
     {"evaluate.cu evaluate_kernel<8>", {"LDG.E.128"}},
     {"input_gradient.cu input_gradient_kernel<", {"HMMA", "LDG.E.128"}},
     {"value_gradient.cu value_gradient_kernel<8,", {"LDG.E.128"}},
@@ -136,8 +137,8 @@ const Requirement kRequirements[] = {
     {"weight_gradient_end.cu quantizer_gradient_kernel<4>", {"LDG.E.128", "STG.E.128"}},
     {"weights.cu codes_kernel<4>", {"LDG.E.128"}},
     {"elementwise.cu map_kernel<4,", {"LDG.E.128", "STG.E.128"}},
-    {"elementwise.cu widen_kernel<4, signed char, AsFloat>", {"STG.E.128"}},
-    {"elementwise.cu widen_kernel<4, unsigned char, AsFloat>", {"STG.E.128"}},
+    {"elementwise.cu widen_kernel<4, signed char>", {"STG.E.128"}},
+    {"elementwise.cu widen_kernel<4, unsigned char>", {"STG.E.128"}},
     {"norm.cu normalise_kernel<4, PlainOut>", {"LDG.E.128", "STG.E.128"}},
     {"norm.cu normalise_kernel<4, ReluOut>", {"LDG.E.128", "STG.E.128"}},
     {"norm.cu normalise_kernel<4, AddReluOut>", {"LDG.E.128", "STG.E.128"}},
@@ -179,7 +180,8 @@ TEST_CASE("kernels: registers, shared memory and occupancy are those of the tabl
   if (const char* path = std::getenv("APOTNET_KERNEL_TABLE")) return write_text(path, now);
   const auto head = [](const std::string& content) { return content.substr(0, content.find("\n|---")); };
   if (head(committed) != head(now)) {
-    std::printf("skipped: %s is of another nvcc or other architectures than this build\n", kTable.c_str());
+    // Not the word that would make CTest overlook what failed above.
+    std::printf("not compared: %s is of another nvcc or other architectures than this build\n", kTable.c_str());
     return;
   }
   const auto expected = lines_of(committed), found = lines_of(now);

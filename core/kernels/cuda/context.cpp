@@ -1,5 +1,7 @@
 #include "core/kernels/cuda/context.h"
 
+#include <utility>
+
 #include "core/base/error.h"
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/trace.h"
@@ -18,10 +20,13 @@ void require_running(const char* what) {
 }
 
 // A copy or fill as a call of a trace, if there is one that waits: its replay, and the addresses that it touches.
-bool waits(const char* name, std::vector<std::any> addresses, std::function<void()> replay) {
+bool waits(const char* name, std::vector<const std::byte*> addresses, std::function<void()> replay) {
   KernelTrace* trace = KernelTrace::waiting();
   if (!trace) return false;
-  trace->record({name, std::move(addresses), [replay](const TracedCall&, const Kernels&) { replay(); }});
+  trace->record({.name = name,
+                 .arguments = {},
+                 .replay = [replay](const TracedCall&, const Kernels&) { replay(); },
+                 .addresses = std::move(addresses)});
   return true;
 }
 
@@ -55,6 +60,8 @@ std::string open_device(int number) {
 
 Context& Context::get() {
   static Context* context = new Context;  // outlives static tensors
+  thread_local bool is_current = false;   // a thread begins with device 0
+  if (!std::exchange(is_current, true)) check(cudaSetDevice(chosen()), "choosing the CUDA device");
   return *context;
 }
 
@@ -90,15 +97,13 @@ void Context::copy_out(const std::byte* from, std::span<std::byte> to) {
 }
 
 void Context::copy(const std::byte* from, std::byte* to, size_t bytes) {
-  if (bytes == 0 || waits("copy", {from, static_cast<const std::byte*>(to)}, [=, this] { copy(from, to, bytes); }))
-    return;
+  if (bytes == 0 || waits("copy", {from, to}, [=, this] { copy(from, to, bytes); })) return;
   record({"copy", bytes, bytes});
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_.get()), "copying on the device");
 }
 
 void Context::fill(std::byte* to, uint64_t pattern, size_t width, size_t count) {
-  if (count == 0 || waits("fill", {static_cast<const std::byte*>(to)}, [=, this] { fill(to, pattern, width, count); }))
-    return;
+  if (count == 0 || waits("fill", {to}, [=, this] { fill(to, pattern, width, count); })) return;
   launch_fill(to, pattern, width, count);
 }
 

@@ -1,3 +1,4 @@
+#include "core/kernels/call.h"
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/cuda/plans.h"
 
@@ -20,6 +21,11 @@ void run(ConvolutionOperation operation, Arithmetic arithmetic, const Conv2dGeom
                   first.bytes() + second.bytes(), out.bytes()});
   Scratch<std::byte> workspace(plan.workspace());
   plan.run(context.stream().get(), first.raw(), second.raw(), output<float>(out), workspace.data());
+}
+
+// Where every call is compared with the reference, gradients are not rounded either.
+Arithmetic gradient_arithmetic() {
+  return selected_backend() == Backend::checked ? Arithmetic::f32 : Context::get().gradient_arithmetic();
 }
 
 Tensor widened(const Quantized& q) {
@@ -55,15 +61,13 @@ void CudaConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& ge
 
 void CudaConv::conv2d_backward_input(const Tensor& gy, const Tensor& w, const Conv2dGeometry& geometry,
                                      Tensor& gx) const {
-  run(ConvolutionOperation::input_gradient, Context::get().gradient_arithmetic(), geometry, gx.shape(), w.shape(), gy,
-      w, gx);
+  run(ConvolutionOperation::input_gradient, gradient_arithmetic(), geometry, gx.shape(), w.shape(), gy, w, gx);
 }
 
 void CudaConv::conv2d_backward_weight(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry,
                                       Tensor& gw) const {
   if (is_of_images(x.shape(), gw.shape(), geometry)) return launch_image_weight_gradient(gy, x, geometry, gw);
-  run(ConvolutionOperation::weight_gradient, Context::get().gradient_arithmetic(), geometry, x.shape(), gw.shape(), gy,
-      x, gw);
+  run(ConvolutionOperation::weight_gradient, gradient_arithmetic(), geometry, x.shape(), gw.shape(), gy, x, gw);
 }
 
 void CudaConv::conv2d_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Tensor& y) const {

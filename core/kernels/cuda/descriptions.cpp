@@ -104,7 +104,7 @@ void check_description(const ConvolutionDescription& description) {
 
 GemmDescription describe_gemm(Arithmetic arithmetic, int64_t m, int64_t n, int64_t k, bool transpose_a,
                               bool transpose_b) {
-  GemmDescription description{m, n, k, transpose_a, transpose_b, 0, 0, n, arithmetic, DType::f32, false};
+  GemmDescription description{m, n, k, transpose_a, transpose_b, 0, 0, n, arithmetic, DType::f32};
   description.a_stride = description.a_columns();
   description.b_stride = description.b_columns();
   check_description(description);
@@ -112,8 +112,7 @@ GemmDescription describe_gemm(Arithmetic arithmetic, int64_t m, int64_t n, int64
 }
 
 void check_description(const GemmDescription& description) {
-  const auto& [m, n, k, transpose_a, transpose_b, a_stride, b_stride, c_stride, arithmetic, output, accumulate] =
-      description;
+  const auto& [m, n, k, transpose_a, transpose_b, a_stride, b_stride, c_stride, arithmetic, output] = description;
   constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
   for (const int64_t size : {m, n, k, a_stride, b_stride, c_stride})
     require(size > 0 && size <= kLargest, "a product of matrices with a size or leading dimension of ", size);

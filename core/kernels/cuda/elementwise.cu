@@ -61,39 +61,23 @@ void fill(std::byte* to, uint64_t pattern, size_t count) {
          static_cast<int64_t>(count), static_cast<T>(pattern), reinterpret_cast<T*>(to));
 }
 
-// The upper half of a float: exact for the codes, which have few bits.
-struct AsBFloat16 {
-  using Result = uint16_t;
-  __device__ static Result of(float value) {
-#ifdef __CUDACC__
-    return static_cast<Result>(__float_as_uint(value) >> 16);
-#else
-    return static_cast<Result>(std::bit_cast<uint32_t>(value) >> 16);
-#endif
-  }
-};
-struct AsFloat {
-  using Result = float;
-  __device__ static Result of(float value) { return value; }
-};
-
-template <int N, typename Code, typename As>
-__global__ void __launch_bounds__(kThreads) widen_kernel(int64_t packs, const Code* codes, typename As::Result* to) {
+template <int N, typename Code>
+__global__ void __launch_bounds__(kThreads) widen_kernel(int64_t packs, const Code* codes, float* to) {
   for_each_index(packs, [&](int64_t i) {
     const Pack<Code, N> in = load<N>(codes, i * N);
-    Pack<typename As::Result, N> out;
-    for (int j = 0; j < N; ++j) out[j] = As::of(static_cast<float>(in[j]));
+    Pack<float, N> out;
+    for (int j = 0; j < N; ++j) out[j] = static_cast<float>(in[j]);
     store(to, i * N, out);
   });
 }
 
-template <typename Code, typename As>
+template <typename Code>
 void widen(const Tensor& codes, Tensor& numbers) {
   const int64_t count = codes.elements();
   with_pack(aligned_count(count, {&codes, &numbers}), [&](auto pack) {
     constexpr int N = decltype(pack)::value;
-    launch({"widen codes", codes.bytes(), numbers.bytes()}, widen_kernel<N, Code, As>, blocks_for(count / N), count / N,
-           input<Code>(codes), reinterpret_cast<typename As::Result*>(numbers.raw()));
+    launch({"widen codes", codes.bytes(), numbers.bytes()}, widen_kernel<N, Code>, blocks_for(count / N), count / N,
+           input<Code>(codes), output<float>(numbers));
   });
 }
 
@@ -141,12 +125,7 @@ void launch_fill(std::byte* to, uint64_t pattern, size_t width, size_t count) {
 }
 
 void launch_widen(const Tensor& codes, Tensor& numbers) {
-  const bool is_signed = codes.dtype() == DType::s8, bf16 = numbers.dtype() == DType::bf16;
-  require(is_signed || codes.dtype() == DType::u8, "codes of type ", name_of(codes.dtype()), " cannot be widened");
-  if (bf16)
-    is_signed ? widen<int8_t, AsBFloat16>(codes, numbers) : widen<uint8_t, AsBFloat16>(codes, numbers);
-  else
-    is_signed ? widen<int8_t, AsFloat>(codes, numbers) : widen<uint8_t, AsFloat>(codes, numbers);
+  codes.dtype() == DType::s8 ? widen<int8_t>(codes, numbers) : widen<uint8_t>(codes, numbers);
 }
 
 void launch_add_bias(const Tensor& bias, Tensor& x) {

@@ -17,7 +17,6 @@ struct GemmDescription {
   int64_t a_stride = 0, b_stride = 0, c_stride = 0;  // leading dimensions, at least the length of a stored row
   Arithmetic arithmetic = Arithmetic::f32;           // bf16: a and b are bf16, else f32
   DType output = DType::f32;                         // f32, or bf16 where a and b are
-  bool accumulate = false;                           // add to what c holds, in f32
 
   int64_t a_columns() const { return transpose_a ? m : k; }
   int64_t b_columns() const { return transpose_b ? k : n; }

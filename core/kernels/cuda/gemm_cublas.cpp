@@ -61,7 +61,7 @@ void gemm(cudaStream_t stream, const GemmDescription& d, const void* a, const vo
   library.check(library.set_stream(library.handle, stream), "choosing a stream");
   // After the stream, whose choice forgets it.
   library.check(library.set_workspace(library.handle, workspace, workspace_bytes), "giving it memory");
-  const float one = 1, kept = d.accumulate ? 1 : 0;
+  const float one = 1, kept = 0;
   const cudaDataType_t factor = type_of(d.arithmetic == Arithmetic::bf16 ? DType::bf16 : DType::f32);
   const auto transposed = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
   const auto compute = d.arithmetic == Arithmetic::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;

@@ -128,7 +128,7 @@ class CudaCodes : public CodesKernels {
 
 /// `count` elements of `width` bytes, each the low bytes of `pattern`.
 void launch_fill(std::byte* to, uint64_t pattern, size_t width, size_t count);
-/// Codes as numbers of another type: u8 or s8 to bf16 or f32, which hold them exactly.
+/// Codes (u8 or s8) as float32.
 void launch_widen(const Tensor& codes, Tensor& numbers);
 /// values *= a * b, two scalars on the device; b may be undefined.
 void launch_scale_by(const Tensor& a, const Tensor& b, Tensor& values);

@@ -4,8 +4,8 @@
 namespace apotnet::cuda {
 namespace {
 
-// One block: a batch has some hundred rows of some ten to a thousand logits. A warp takes a row; a label outside the
-// classes is trouble and counts as class 0.
+// A warp takes a row, and the last block adds up the rows' losses. A label outside the classes is trouble and counts as
+// class 0.
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_kernel(int rows, int classes, const float* logits, const int32_t* labels, float smoothing,
                          float* row_losses, float* probabilities, float* loss, int* trouble, unsigned* ticket) {

@@ -92,7 +92,7 @@ void multiply_words(Sum (&sums)[4], const Word (&a)[4], const Word (&b)[2], cons
 inline void load_matrices(Word (&words)[4], const uint8_t* row,
                           const emulation::Location& location = emulation::Location::current()) {
   if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
-    throw emulation::Fault("load_matrices: a row does not begin at a multiple of 16 bytes");
+    emulation::fail_thread("load_matrices: a row does not begin at a multiple of 16 bytes", location);
   const uint8_t* rows[32];
   std::memcpy(rows, emulation::warp_gather(&row, sizeof row, location), sizeof rows);
   const int lane = emulation::lane();
@@ -130,7 +130,7 @@ inline void multiply_bf16(float (&sums)[4], const Word (&a)[4], const Word (&b)[
 inline void load_transposed(Word (&words)[4], const BFloat16* row,
                             const emulation::Location& location = emulation::Location::current()) {
   if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
-    throw emulation::Fault("load_transposed: a row does not begin at a multiple of 16 bytes");
+    emulation::fail_thread("load_transposed: a row does not begin at a multiple of 16 bytes", location);
   BFloat16 rows[32][8];
   std::memcpy(rows, emulation::warp_gather(row, sizeof rows[0], location), sizeof rows);
   const int column = emulation::lane() / 4, pair = emulation::lane() % 4;

@@ -1,5 +1,8 @@
 #include "core/kernels/cuda/plans.h"
 
+#include <optional>
+#include <vector>
+
 #include "core/base/error.h"
 
 namespace apotnet::cuda {
@@ -15,25 +18,31 @@ Plans& plans() {
   return *all;
 }
 
-ConvolutionPlan make_plan(const ConvolutionDescription& description, const std::string& key) {
-  const Engines& preferred = plans().preferred;
-  if (const auto found = preferred.find(key); found != preferred.end()) {
-    try {
-      return ConvolutionPlan(description, {.engine = found->second});
-    } catch (const Error& error) {
-      // Another version of the library or another device: who compares the engines sees it.
-      if (error.category() != ErrorCategory::unavailable) throw;
-    }
-  }
+// Not a value where the library has no such plan.
+std::optional<ConvolutionPlan> plan_if_any(const ConvolutionDescription& description, const PlanLimits& limits) {
   try {
-    return ConvolutionPlan(description);
+    return ConvolutionPlan(description, limits);
   } catch (const Error& error) {
-    // Some shapes have no tensor-core kernel within the limit of workspace; float32 is at least as exact.
-    if (error.category() != ErrorCategory::unavailable || description.arithmetic != Arithmetic::tf32) throw;
-    ConvolutionDescription exact = description;
-    exact.arithmetic = Arithmetic::f32;
-    return ConvolutionPlan(exact);
+    if (error.category() != ErrorCategory::unavailable) throw;
+    return {};
   }
+}
+
+ConvolutionPlan make_plan(const ConvolutionDescription& description, const std::string& key) {
+  // Some shapes have no tensor-core kernel within the limit of workspace; float32 is at least as exact.
+  std::vector<ConvolutionDescription> forms{description};
+  if (description.arithmetic == Arithmetic::tf32) {
+    forms.push_back(description);
+    forms.back().arithmetic = Arithmetic::f32;
+  }
+  // An engine that is gone (another version of the library, another device): who compares the engines sees it.
+  const Engines& preferred = plans().preferred;
+  if (const auto found = preferred.find(key); found != preferred.end())
+    for (const ConvolutionDescription& form : forms)
+      if (auto plan = plan_if_any(form, {.engine = found->second})) return std::move(*plan);
+  if (forms.size() == 2)
+    if (auto plan = plan_if_any(description, {})) return std::move(*plan);
+  return ConvolutionPlan(forms.back());
 }
 
 }  // namespace

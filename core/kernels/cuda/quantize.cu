@@ -140,22 +140,36 @@ __global__ void __launch_bounds__(kThreads)
   for_each_index(count, [&](int64_t i) { values[i] = static_cast<float>(codes[i]) * step[0]; });
 }
 
-// One block: the first and last layers are small.
-__global__ void __launch_bounds__(kThreads)
-    largest_kernel(int64_t count, const float* w, bool of_magnitudes, float* largest, int* trouble) {
+// The larger one; of a NaN and a number the one that stands first.
+__device__ float larger(float a, float b) { return a < b ? b : a; }
+
+// Of all threads of the block, for its first thread.
+__device__ float block_largest(float own) {
   SHARED_ARRAY(float, found, kThreads);
-  const auto value = [&](int64_t i) { return of_magnitudes ? fabsf(w[i]) : w[i]; };
-  float own = value(0);
-  for_each_index(count, [&](int64_t i) { own = own < value(i) ? value(i) : own; });
   found[threadIdx.x] = own;
   for (unsigned half = kThreads / 2; half > 0; half /= 2) {
     __syncthreads();
-    if (threadIdx.x < half && found[threadIdx.x] < found[threadIdx.x + half])
-      found[threadIdx.x] = found[threadIdx.x + half];
+    if (threadIdx.x < half) found[threadIdx.x] = larger(found[threadIdx.x], found[threadIdx.x + half]);
   }
+  return found[threadIdx.x];
+}
+
+// Each block finds its largest, and the last one the largest of those.
+__global__ void __launch_bounds__(kThreads)
+    largest_kernel(int64_t count, const float* w, bool of_magnitudes, float* of_blocks, float* largest, int* trouble,
+                   unsigned* ticket) {
+  const auto value = [&](int64_t i) { return of_magnitudes ? fabsf(w[i]) : w[i]; };
+  float own = value(0);
+  for_each_index(count, [&](int64_t i) { own = larger(own, value(i)); });
+  own = block_largest(own);
+  if (threadIdx.x == 0) of_blocks[blockIdx.x] = own;
+  if (!last_block(ticket)) return;
+  own = of_blocks[0];
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) own = larger(own, of_blocks[i]);
+  own = block_largest(own);
   if (threadIdx.x != 0) return;
-  largest[0] = found[0];
-  if (found[0] == 0 || !isfinite(found[0])) *trouble = 1;
+  largest[0] = own;
+  if (own == 0 || !isfinite(own)) *trouble = 1;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -226,8 +240,11 @@ void CudaQuantize::dequantize(const Quantized& q, Tensor& values) const {
 }
 
 void CudaQuantize::round_to_8bit(const Tensor& w, FirstLastRule rule, Tensor& out, Tensor& largest) const {
-  launch({"largest weight", w.bytes(), 4}, largest_kernel, 1, w.elements(), input<float>(w),
-         rule != FirstLastRule::apot_compat, output<float>(largest), Context::get().trouble());
+  const unsigned blocks = std::min(blocks_for((w.elements() + 7) / 8), 512u);
+  Scratch<float> of_blocks(blocks);
+  launch({"largest weight", w.bytes(), 4}, largest_kernel, blocks, w.elements(), input<float>(w),
+         rule != FirstLastRule::apot_compat, of_blocks.data(), output<float>(largest), Context::get().trouble(),
+         Context::get().ticket());
   launch({"round to 8 bit", w.bytes(), out.bytes()}, round_kernel, blocks_for(w.elements()), w.elements(),
          input<float>(w), input<float>(largest), rule != FirstLastRule::none, output<float>(out));
 }

@@ -31,11 +31,16 @@ void Pool::trim() {
 
 DeviceBlock Pool::allocate(size_t bytes) {
   const size_t size = bytes > 0 ? bytes : 1;
-  std::vector<std::byte*>& blocks = free_[size];
   std::byte* data = nullptr;
-  if (blocks.empty()) {
+  if (std::vector<std::byte*>& blocks = free_[size]; blocks.empty()) {
     void* place = nullptr;
-    check(cudaMalloc(&place, size), "allocating device memory");
+    cudaError_t error = cudaMalloc(&place, size);
+    if (error == cudaErrorMemoryAllocation && reserved_ > 0) {  // blocks of other sizes may lie unused
+      cudaGetLastError();
+      trim();
+      error = cudaMalloc(&place, size);
+    }
+    check(error, "allocating device memory");
     data = static_cast<std::byte*>(place);
     reserved_ += size;
   } else {

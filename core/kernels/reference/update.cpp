@@ -22,6 +22,9 @@ void ReferenceUpdate::sgd_all(const std::vector<SgdItem>& items, const Tensor& r
     for (SgdItem item : items) {
       const double rate = rates.data<decltype(zero)>()[static_cast<size_t>(item.group)];
       sgd(item.gradient, {rate, item.momentum, item.weight_decay}, item.parameter, item.velocity);
+      if (!item.squares.defined()) continue;
+      const auto g = item.gradient.data<decltype(zero)>(), squares = item.squares.data<decltype(zero)>();
+      for (size_t i = 0; i < g.size(); ++i) squares[i] += g[i] * g[i];
     }
   });
 }

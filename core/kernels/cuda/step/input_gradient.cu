@@ -140,6 +140,12 @@ InputGradientPlan plan_of(const Shape& x, const Shape& w, const Shape& y, const 
 
 }  // namespace
 
+bool fits_input_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
+  InputGradientPlan plan = plan_of(x, w, y, geometry);
+  cut<64, 32>(plan);  // the smallest tiles
+  return plan.chunk >= 16 && geometry.padding < w[1] && geometry.padding < w[2];
+}
+
 void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized& w, const Conv2dGeometry& geometry,
                            ValueGradient& gradient) {
   check_value_gradient(gradient);
@@ -152,7 +158,8 @@ void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized&
   require(!gy.computed || (gy.computed->x.shape() == y && gy.computed->coefficients.shape() == Shape{y[3], 3}), "dy ",
           y, " of a batch norm's input ", gy.computed ? gy.computed->x.shape() : y);
   require(!gy.computed || y[3] <= kFusedChannels, "dy of ", y[3], " channels is computed on the way");
-  require(geometry.padding < weight[1] && geometry.padding < weight[2], "outputs that see nothing but padding");
+  require(fits_input_gradient(x, weight, y, geometry), "a convolution ", weight, " padded by ", geometry.padding,
+          " does not fit the fused input gradient");
   const InputGradientPlan plan = plan_of(x, weight, y, geometry);
   with_norms(gradient, [&](auto norms) {
     // The sums of two batch norms for 32 columns of 128 pixels are more than the registers hold.
@@ -165,8 +172,7 @@ void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized&
     if (!is_small && (kNorms == 2 || plan.channels <= 16 ? run_any<256, 16, kNorms>(plan, gy, w, gradient)
                                                          : run_any<128, 32, 1>(plan, gy, w, gradient)))
       return;
-    require(run_any<64, 32, kNorms>(plan, gy, w, gradient), "a kernel of ", plan.kernel_height, " x ",
-            plan.kernel_width, " is too large for the fused input gradient");
+    run_any<64, 32, kNorms>(plan, gy, w, gradient);
   });
 }
 

@@ -5,46 +5,6 @@
 #include "core/kernels/cuda/step/lowering.h"
 
 namespace apotnet::cuda {
-namespace {
-
-using Address = const std::byte*;
-
-void add_addresses(const Tensor& tensor, std::vector<Address>& to) {
-  if (tensor.defined()) to.push_back(tensor.raw());
-}
-void add_addresses(const Quantized& q, std::vector<Address>& to) {
-  add_addresses(q.codes, to);
-  add_addresses(q.step, to);
-}
-void add_addresses(const BatchNormTerms& norm, std::vector<Address>& to) {
-  for (const Tensor* tensor : {&norm.mean, &norm.variance, &norm.gamma, &norm.beta}) add_addresses(*tensor, to);
-}
-void add_addresses(const std::vector<SgdItem>& items, std::vector<Address>& to) {
-  for (const SgdItem& item : items)
-    for (const Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity}) add_addresses(*tensor, to);
-}
-void add_addresses(Address address, std::vector<Address>& to) { to.push_back(address); }
-
-template <typename T>
-void add_if(const std::any& argument, std::vector<Address>& to) {
-  if (const T* found = std::any_cast<T>(&argument)) add_addresses(*found, to);
-}
-
-// Where the tensors of a call lie.
-std::vector<Address> addresses_of(const TracedCall& call) {
-  std::vector<Address> result;
-  for (const std::any& argument : call.arguments) {
-    add_if<Tensor>(argument, result);
-    add_if<Quantized>(argument, result);
-    add_if<BatchNormTerms>(argument, result);
-    add_if<std::vector<SgdItem>>(argument, result);
-    add_if<Address>(argument, result);
-  }
-  return result;
-}
-
-}  // namespace
-
 const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
   static const std::map<std::string, Rule, std::less<>> rules{
       {"weight_norm", &Lowering::weight_norm},
@@ -67,9 +27,7 @@ const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
   return rules;
 }
 
-Lowering::Lowering(const std::vector<TracedCall>& trace) : trace_(trace), done_(trace.size(), false) {
-  for (const TracedCall& call : trace) addresses_.push_back(addresses_of(call));
-}
+Lowering::Lowering(const std::vector<TracedCall>& trace) : trace_(trace), done_(trace.size(), false) {}
 
 std::optional<StepProgram> Lowering::run() {
   // All weights of the step at once, known when the walk is over.
@@ -82,7 +40,7 @@ std::optional<StepProgram> Lowering::run() {
       const auto rule = rules().find(call.name);
       if (rule == rules().end() || !(this->*rule->second)(call)) keep(call);
     }
-    seen_.insert(addresses_[position_].begin(), addresses_[position_].end());
+    seen_.insert(call.addresses.begin(), call.addresses.end());
   }
   finish_weights();
   if (failed_ || convolutions_ == 0) return {};
@@ -90,7 +48,7 @@ std::optional<StepProgram> Lowering::run() {
 }
 
 void Lowering::keep(const TracedCall& call) {
-  for (const Address address : addresses_[position_]) {
+  for (const Address address : call.addresses) {
     if (promised_.contains(address)) finish_weights();
     store(address);
   }
@@ -125,14 +83,12 @@ void Lowering::store(Address address) {
     emit([call = *found->second.call] { call.replay(call, cuda_kernels()); });
     normalised_weights_.erase(found);
   }
-  if (narrow_gradients_.contains(address) || convolution_gradients_.contains(address) ||
-      weight_end_of_.contains(address))
-    failed_ = true;
+  if (narrow_gradients_.contains(address) || never_written_.contains(address)) failed_ = true;
 }
 
 size_t Lowering::next_use(const Tensor& tensor) const {
   for (size_t i = position_ + 1; i < trace_.size(); ++i)
-    if (!done_[i] && std::ranges::find(addresses_[i], tensor.raw()) != addresses_[i].end()) return i;
+    if (!done_[i] && std::ranges::find(trace_[i].addresses, tensor.raw()) != trace_[i].addresses.end()) return i;
   return trace_.size();
 }
 

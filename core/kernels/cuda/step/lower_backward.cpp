@@ -25,7 +25,7 @@ bool Lowering::convolve_backward_input(const TracedCall& call) {
   // The weights' rule has seen them; the input's codes are of 8 bits where the quantizer's are.
   if (gradient == norm_gradients_.end() || !weight_of_codes_.contains(w.codes.raw()) || geometry.groups != 1 ||
       w.shape()[0] % kChannelTile != 0 || w.shape()[3] % kChannelTile != 0 || user == trace_.size() ||
-      !is_quantizer(trace_[user]))
+      !is_quantizer(trace_[user]) || !fits_input_gradient(gx.shape(), w.shape(), gy.shape(), geometry))
     return false;
   auto conv = std::make_shared<PendingConvolution>(PendingConvolution{{}, w, geometry});
   if (w.shape()[0] <= kFusedChannels) {
@@ -35,6 +35,7 @@ bool Lowering::convolve_backward_input(const TracedCall& call) {
     conv->gy.stored = stored_gradient(gy);
   }
   convolution_gradients_[gx.raw()] = conv;
+  never_written_.insert(gx.raw());
   return true;
 }
 
@@ -55,16 +56,19 @@ bool Lowering::convolve_backward_weight(const TracedCall& call) {
   const auto &gy = call.get<Tensor>(0), &gw = call.get<Tensor>(3);
   const auto& x = call.get<Quantized>(1);
   const Shape& w = gw.shape();
+  const auto& geometry = call.get<Conv2dGeometry>(2);
   // The quantizer of the weights comes next; its rule finds the gradient by its address.
   const size_t user = next_use(gw);
   if (!norm_gradients_.contains(gy.raw()) || x.codes.dtype() != DType::u8 || codes_.contains(x.codes.raw()) ||
-      call.get<Conv2dGeometry>(2).groups != 1 || w[0] % kChannelTile != 0 || w[3] % kChannelTile != 0 ||
-      user == trace_.size() || trace_[user].name != "quantize_weight_backward" ||
-      !weight_of_codes_.contains(trace_[user].get<Quantized>(3).codes.raw()))
+      geometry.groups != 1 || w[0] % kChannelTile != 0 || w[3] % kChannelTile != 0 || user == trace_.size() ||
+      trace_[user].name != "quantize_weight_backward" ||
+      !weight_of_codes_.contains(trace_[user].get<Quantized>(3).codes.raw()) ||
+      !fits_weight_gradient(x.shape(), w, gy.shape(), geometry))
     return false;
   const Tensor partial({splits_of(gy.shape(), w), w[0], w[1], w[2], w[3]}, DType::f32, kCuda);
   weight_end_of_[gw.raw()] = weight_ends_.size();
-  weight_gradients_.push_back({stored_gradient(gy), x, call.get<Conv2dGeometry>(2), w, partial});
+  never_written_.insert(gw.raw());
+  weight_gradients_.push_back({stored_gradient(gy), x, geometry, w, partial});
   WeightGradientEnd end;
   end.partial = partial;
   end.x_step = x.step;
@@ -81,10 +85,13 @@ bool Lowering::quantize_weight_backward(const TracedCall& call) {
   end.gw = call.get<Tensor>(5);
   end.galpha = call.get<Tensor>(6);
   promised_.insert(end.galpha.raw());
-  if (end.weight.normalises)
+  if (end.weight.normalises) {
     weight_end_of_[end.gw.raw()] = found.mapped();  // for weight_norm_backward
-  else
+    never_written_.insert(end.gw.raw());
+  } else {
     promised_.insert(end.gw.raw());
+    never_written_.erase(end.gw.raw());
+  }
   return true;
 }
 
@@ -95,6 +102,7 @@ bool Lowering::weight_norm_backward(const TracedCall& call) {
   end.constant_statistics = call.get<bool>(3);
   end.gw = call.get<Tensor>(4);
   promised_.insert(end.gw.raw());
+  never_written_.erase(end.gw.raw());
   return true;
 }
 
@@ -125,6 +133,7 @@ void Lowering::take_over_norm(const Tensor& x, const BatchNormTerms& norm, const
   const Operand operand = normalised(x, norm);
   const Tensor coefficients({norm.mean.elements(), 3}, DType::f32, kCuda);
   gradient.norms.push_back({operand, ggamma, gbeta, coefficients});
+  never_written_.erase(gx.raw());
   norm_gradients_.insert_or_assign(gx.raw(),
                                    std::pair{gx, NormInputGradient{gradient.out, without_norm(operand), coefficients}});
 }
@@ -205,6 +214,7 @@ bool Lowering::quantize_activation_backward(const TracedCall& call) {
                     (name == "norm_relu_backward" && trace_[next].get<Tensor>(2).raw() == gx.raw());
   const bool goes_on = name == "quantize_activation_backward" && trace_[next].get<Tensor>(6).raw() == gx.raw();
   gradient.out = ends || goes_on ? Tensor(gx.shape(), DType::bf16, kCuda) : gx;
+  never_written_.erase(gx.raw());  // known otherwise from here on
   if (ends) take_over_sum(next, gradient);
   if (goes_on) narrow_gradients_[gx.raw()] = gradient.out;
   emit_value_gradient(conv.mapped(), gradient);

@@ -69,7 +69,7 @@ class Lowering {
   // As one operand in front of a batch norm or beside another one; x is stored where it is more than that.
   Operand operand_of(const Tensor& x);
   Operand normalised(const Tensor& x, const BatchNormTerms& norm);
-  bool fusable(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) const;
+  bool fusable(const Quantized& x, const Quantized& w, const Shape& y, const Conv2dGeometry& geometry) const;
   StatisticsOutput statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels);
 
   // The gradient of gy in bf16 for the weight gradient, written by the input gradient's launch where that reads it.
@@ -92,7 +92,6 @@ class Lowering {
   }
 
   const std::vector<TracedCall>& trace_;
-  std::vector<std::vector<Address>> addresses_;  // of each call
   std::vector<bool> done_;
   size_t position_ = 0;
   bool failed_ = false;
@@ -110,6 +109,7 @@ class Lowering {
   std::map<Address, std::pair<Tensor, NormInputGradient>> norm_gradients_;  // not stored
   std::map<Address, Tensor> narrow_gradients_;                              // stored, as bf16
   std::map<Address, std::shared_ptr<PendingConvolution>> convolution_gradients_;
+  std::set<Address> never_written_;  // gradients that only stand for what a later launch computes
   std::map<Address, std::shared_ptr<PendingConvolution>> convolution_of_output_;
   std::map<Address, Tensor> stored_output_gradients_;
   std::vector<WeightGradient> weight_gradients_;

@@ -64,6 +64,12 @@ struct StatisticsOutput {
 /// Channels of the matrix products: input and output channels of a convolution are multiples of this.
 inline constexpr int64_t kChannelTile = 16;
 
+/// Whether the kernels below have room for a convolution of such shapes: all but very large kernels, large strides, and
+/// for the input gradient outputs that see nothing but padding.
+bool fits_convolution(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry);
+bool fits_input_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry);
+bool fits_weight_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry);
+
 /// conv2d_codes_statistics: y = sums of x.codes times w.codes, and their statistics, found from the integers.
 /// w.codes s8 [O, KH, KW, C], C and O multiples of 16, groups 1.
 void launch_convolve_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Sums& y,

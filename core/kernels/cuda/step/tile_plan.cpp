@@ -1,9 +1,6 @@
 #include "core/kernels/cuda/step/tile_plan.h"
 
 #include <algorithm>
-#include <optional>
-
-#include "core/base/error.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -28,8 +25,8 @@ bool choose_stage(TilePlan& plan, int block_outputs, int bytes) {
 
 }  // namespace
 
-TilePlan TilePlan::of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry, int capacity,
-                      int block_outputs, int bytes) {
+std::optional<TilePlan> TilePlan::of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry,
+                                     int capacity, int block_outputs, int bytes) {
   const auto size = [](const Shape& shape, int i) { return static_cast<int>(shape[i]); };
   TilePlan plan{};
   plan.images = size(x, 0), plan.height = size(x, 1), plan.width = size(x, 2), plan.channels = size(x, 3);
@@ -56,8 +53,7 @@ TilePlan TilePlan::of(const Shape& x, const Shape& w, const Shape& y, const Conv
       }
     }
   }
-  require(best.has_value(), "a convolution ", w, " of ", x, " does not fit a CUDA block's shared memory");
-  return *best;
+  return best;
 }
 
 }  // namespace apotnet::cuda

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "core/kernels/conv.h"
 
 namespace apotnet::cuda {
@@ -38,9 +40,9 @@ struct TilePlan {
   }
 
   /// For blocks of at most `capacity` outputs with room for `bytes`, of which the weights of `block_outputs` channels
-  /// take a part. Error(internal) where not even one output fits, which takes very large kernels.
-  static TilePlan of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry, int capacity,
-                     int block_outputs, int bytes);
+  /// take a part. Not a value where not even one output fits, which takes very large kernels.
+  static std::optional<TilePlan> of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry,
+                                    int capacity, int block_outputs, int bytes);
 
   /// Matrix rows of 16 bytes that one stage may have: as many as the kernel keeps offsets for.
   static constexpr int kMostUnits = 64;

@@ -325,6 +325,29 @@ __global__ void __launch_bounds__(kThreads, 2) weight_gradient_kernel(const __gr
 
 int output_tiles_of(int64_t outputs) { return outputs % 64 == 0 ? 4 : outputs % 32 == 0 ? 2 : 1; }
 
+ConvolutionSizes sizes_of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
+  const auto narrow = [](int64_t size) { return static_cast<int>(size); };
+  return {narrow(x[0]),
+          narrow(x[1]),
+          narrow(x[2]),
+          narrow(x[3]),
+          narrow(y[1]),
+          narrow(y[2]),
+          narrow(y[3]),
+          narrow(w[1]),
+          narrow(w[2]),
+          narrow(geometry.stride),
+          narrow(geometry.padding)};
+}
+
+PixelTiles chosen_tiles(const ConvolutionSizes& sizes) {
+  const int output_tiles = output_tiles_of(sizes.outputs);
+  return cheapest_tiles(sizes, std::min(kMostPixels, kMostUnits / (2 * output_tiles)), kMostPatch,
+                        16 * kWarps / output_tiles);
+}
+
+constexpr int64_t kMostStride = 8;  // a pixel's place has 10 bits
+
 Job job_of(WeightGradient& gradient) {
   const Shape &x = gradient.x.shape(), &y = gradient.gy.shape(), &w = gradient.weight;
   const Conv2dGeometry& geometry = gradient.geometry;
@@ -336,33 +359,25 @@ Job job_of(WeightGradient& gradient) {
   require(aligned_count(4, {&gradient.gy, &gradient.x.codes, &gradient.partial}) == 4,
           "a convolution's tensors do not begin at 16 bytes");
   require(std::max(gradient.gy.elements() / y[3], gradient.x.codes.elements() / x[3]) <= INT32_MAX, "too many pixels");
-  const auto narrow = [](int64_t size) { return static_cast<int>(size); };
   Job job{};
   job.gy = input<BFloat16>(gradient.gy);
   job.codes = input<uint8_t>(gradient.x.codes);
   job.partial = output<float>(gradient.partial);
-  job.sizes = {narrow(x[0]),
-               narrow(x[1]),
-               narrow(x[2]),
-               narrow(x[3]),
-               narrow(y[1]),
-               narrow(y[2]),
-               narrow(y[3]),
-               narrow(w[1]),
-               narrow(w[2]),
-               narrow(geometry.stride),
-               narrow(geometry.padding)};
+  job.sizes = sizes_of(x, w, y, geometry);
   job.output_tiles = output_tiles_of(w[0]);
   job.unit_bits = job.output_tiles == 4 ? 3 : job.output_tiles;
-  job.splits = narrow(gradient.partial.size(0));
-  job.tiles = cheapest_tiles(job.sizes, std::min(kMostPixels, kMostUnits / (2 * job.output_tiles)), kMostPatch,
-                             16 * kWarps / job.output_tiles);
-  require(job.tiles.count > 0 && geometry.stride <= 8,  // a pixel's place has 10 bits
-          "no tile of the weight gradient fits a stride of ", geometry.stride);
+  job.splits = static_cast<int>(gradient.partial.size(0));
+  job.tiles = chosen_tiles(job.sizes);
+  require(job.tiles.count > 0 && geometry.stride <= kMostStride, "no tile of the weight gradient fits a stride of ",
+          geometry.stride);
   return job;
 }
 
 }  // namespace
+
+bool fits_weight_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
+  return geometry.stride <= kMostStride && chosen_tiles(sizes_of(x, w, y, geometry)).count > 0;
+}
 
 int64_t splits_of(const Shape& gy, const Shape& weight) {
   // Enough slices for all processors of a device, and for each what is worth adding up.

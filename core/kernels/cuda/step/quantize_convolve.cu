@@ -120,8 +120,9 @@ inline constexpr int kPoolBytes = kOutputs == 16   ? 16384
                                                    : 46592;
 
 template <int kOutputs, int kRows, typename Input>
-__global__ void __launch_bounds__(kThreads, 2) convolve_kernel(TilePlan plan, Input input, const int8_t* w, SumOutput y,
-                                                               StatisticsArrays statistics, unsigned* ticket) {
+__global__ void __launch_bounds__(kThreads, 2)
+    quantize_convolve_kernel(TilePlan plan, Input input, const int8_t* w, SumOutput y, StatisticsArrays statistics,
+                             unsigned* ticket) {
   using Layout = WarpLayout<kOutputs>;
   using Vector = Pack<Word, 4>;
   SHARED_ARRAY(Vector, pool, kPoolBytes<kOutputs> / sizeof(Vector));
@@ -167,8 +168,22 @@ void launch_plan(const Node& node, const TilePlan& plan, const Input& input, con
                  const StatisticsArrays& statistics) {
   const dim3 grid(static_cast<unsigned>(plan.blocks()),
                   static_cast<unsigned>((plan.outputs + kOutputs - 1) / kOutputs));
-  launch(node, convolve_kernel<kOutputs, kRows, Input>, grid, plan, input, apotnet::cuda::input<int8_t>(w.codes), y,
-         statistics, Context::get().ticket());
+  launch(node, quantize_convolve_kernel<kOutputs, kRows, Input>, grid, plan, input,
+         apotnet::cuda::input<int8_t>(w.codes), y, statistics, Context::get().ticket());
+}
+
+template <int kOutputs>
+std::optional<TilePlan> plan_for(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry,
+                                 int capacity) {
+  return TilePlan::of(x, w, y, geometry, capacity, kOutputs, kPoolBytes<kOutputs>);
+}
+
+// Calls f with the outputs of a block, as a type.
+template <typename F>
+auto with_outputs(int64_t outputs, F&& f) {
+  if (outputs <= 16) return f(std::integral_constant<int, 16>{});
+  if (outputs <= 32) return f(std::integral_constant<int, 32>{});
+  return f(std::integral_constant<int, 64>{});
 }
 
 // Large tiles read less twice; small ones where that leaves too few blocks for a large device, or wastes fewer pixels.
@@ -177,16 +192,15 @@ void launch_outputs(const Node& node, const Shape& x, const Input& input, const 
                     const Conv2dGeometry& geometry, Sums& y, StatisticsOutput& statistics) {
   using Layout = WarpLayout<kOutputs>;
   constexpr int kFewBlocks = 256, kSmall = Layout::capacity(1), kLarge = Layout::capacity(2);
-  const auto plan_for = [&](int capacity) {
-    return TilePlan::of(x, w.shape(), y.shape(), geometry, capacity, kOutputs, kPoolBytes<kOutputs>);
-  };
-  const TilePlan large = plan_for(kLarge), small = plan_for(kSmall);
+  const auto large = plan_for<kOutputs>(x, w.shape(), y.shape(), geometry, kLarge),
+             small = plan_for<kOutputs>(x, w.shape(), y.shape(), geometry, kSmall);
+  require(large && small, "a convolution ", w.shape(), " of ", x, " does not fit a CUDA block's shared memory");
   const SumOutput sums(y);
   const StatisticsArrays arrays(statistics, y.shape().elements());
-  if (large.blocks() >= kFewBlocks && large.cost(kLarge) <= small.cost(kSmall))
-    launch_plan<kOutputs, 2>(node, large, input, w, sums, arrays);
+  if (large->blocks() >= kFewBlocks && large->cost(kLarge) <= small->cost(kSmall))
+    launch_plan<kOutputs, 2>(node, *large, input, w, sums, arrays);
   else
-    launch_plan<kOutputs, 1>(node, small, input, w, sums, arrays);
+    launch_plan<kOutputs, 1>(node, *small, input, w, sums, arrays);
 }
 
 template <typename Input>
@@ -196,12 +210,9 @@ void launch_convolution(const Node& node, const Shape& x, const Input& input, co
   require(channels % 16 == 0 && outputs % 16 == 0 && geometry.groups == 1 && w.shape()[3] == channels,
           "a convolution of codes on tensor cores got weights ", w.shape(), " for an input ", x);
   require(x.elements() / channels <= INT32_MAX, "a convolution of codes of ", x.elements() / channels, " pixels");
-  if (outputs <= 16)
-    launch_outputs<16>(node, x, input, w, geometry, y, statistics);
-  else if (outputs <= 32)
-    launch_outputs<32>(node, x, input, w, geometry, y, statistics);
-  else
-    launch_outputs<64>(node, x, input, w, geometry, y, statistics);
+  with_outputs(outputs, [&](auto of_block) {
+    launch_outputs<decltype(of_block)::value>(node, x, input, w, geometry, y, statistics);
+  });
 }
 
 // Sums beyond 16 bits and their reading are not counted: nobody knows how many there are.
@@ -213,6 +224,13 @@ Node node_of(std::string_view name, size_t reads, size_t writes, const Quantized
 }
 
 }  // namespace
+
+bool fits_convolution(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
+  return with_outputs(w[0], [&](auto of_block) {
+    constexpr int kOutputs = decltype(of_block)::value;
+    return plan_for<kOutputs>(x, w, y, geometry, WarpLayout<kOutputs>::capacity(1)).has_value();
+  });
+}
 
 void launch_convolve_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Sums& y,
                            StatisticsOutput& statistics) {
