@@ -2,7 +2,6 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -103,7 +102,7 @@ struct Scratch {
 }  // namespace
 
 void unpack_folder(const std::string& archive, const std::string& name, const std::string& to) {
-  const Scratch scratch{fs::path(to) / text(".", name, ".tmp.", ::getpid())};
+  const Scratch scratch{fs::path(to) / temporary_name("." + name)};
   make_folder(scratch.path);
   unpack_all(archive, scratch.path);
   std::error_code failure;

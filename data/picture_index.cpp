@@ -42,46 +42,6 @@ static_assert(sizeof(Entry) == 24);
 constexpr uint64_t kMostClasses = 1 << 20, kMostNameBytes = 64 << 20;
 constexpr int64_t kGroup = 64;  // pictures that are decoded side by side
 
-/// A file under a temporary name until it is whole.
-class FileInMaking {
- public:
-  explicit FileInMaking(const fs::path& path)
-      : path_(replaceable_file(path.string())), temporary_(text(path_.string(), ".tmp.", ::getpid())) {
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (descriptor_ < 0) refuse();
-  }
-  FileInMaking(const FileInMaking&) = delete;
-  FileInMaking& operator=(const FileInMaking&) = delete;
-  ~FileInMaking() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    ::unlink(temporary_.c_str());
-  }
-
-  void write(std::span<const std::byte> bytes, uint64_t at) const {
-    while (!bytes.empty()) {
-      const ssize_t written = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) refuse();
-      bytes = bytes.subspan(static_cast<size_t>(written));
-      at += static_cast<uint64_t>(written);
-    }
-  }
-  void finish() {
-    const bool flushed = ::fsync(descriptor_) == 0;
-    if (!flushed || ::close(std::exchange(descriptor_, -1)) != 0) refuse();
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) refuse();
-  }
-
- private:
-  [[noreturn]] void refuse() const {
-    fail(ErrorCategory::cannot_write, path_.string(), ": cannot be written: ", std::strerror(errno));
-  }
-
-  const fs::path path_;
-  const std::string temporary_;
-  int descriptor_ = -1;
-};
-
 std::span<const std::byte> bytes_of(const Image& image) { return std::as_bytes(std::span(image.pixels)); }
 
 std::string joined_names(const std::vector<std::string>& names) {
@@ -211,21 +171,21 @@ void write_picture_index(const fs::path& file, const PictureFolder& folder, int 
                          const std::function<void(int64_t done)>& progress) {
   const std::string names = joined_names(folder.class_names());
   std::vector<Entry> entries(static_cast<size_t>(folder.size()));
-  FileInMaking out(file);
+  FileInMaking out(file.string());
   uint64_t end = sizeof(Header) + names.size() + entries.size() * sizeof(Entry);
   std::vector<Image> group;
   for (int64_t first = 0; first < folder.size(); first += kGroup) {
     group.assign(static_cast<size_t>(std::min(kGroup, folder.size() - first)), {});
     parallel_for(static_cast<int64_t>(group.size()), [&](int64_t i) {
       const Image picture = folder.picture(first + i);
-      group[static_cast<size_t>(i)] =
-          resize_bilinear(picture, size_with_shorter_side({picture.height, picture.width}, resized));
+      const auto size = size_with_shorter_side({picture.height, picture.width}, resized);
+      if (std::max(size.height, size.width) > UINT16_MAX)
+        fail(ErrorCategory::damaged_data, "picture ", first + i, " is ", size.width, " x ", size.height,
+             " pixels when resized; at most ", UINT16_MAX, " fit");
+      group[static_cast<size_t>(i)] = resize_bilinear(picture, size);
     });
     for (size_t i = 0; i < group.size(); ++i) {
       const Image& image = group[i];
-      if (std::max(image.height, image.width) > UINT16_MAX)
-        fail(ErrorCategory::damaged_data, "picture ", first + static_cast<int64_t>(i), " is ", image.width, " x ",
-             image.height, " pixels when resized; at most ", UINT16_MAX, " fit");
       entries[static_cast<size_t>(first) + i] = {.begin = end,
                                                  .height = static_cast<uint16_t>(image.height),
                                                  .width = static_cast<uint16_t>(image.width),

@@ -57,12 +57,13 @@ std::vector<NamedTensor> state_of(Module& module) {
 
 LoadReport load_state(Module& module, const TensorFile& file) {
   LoadReport report;
+  const bool is_ours = file.metadata.contains("format_version");
   std::set<std::string> used;
   std::vector<std::pair<Tensor*, Tensor>> copies;
   for (const Entry& entry : entries_of(module)) {
     const NamedTensor* found = find_in(file, entry.name);
     if (!found) {
-      report.missing.push_back(entry.name);
+      if (is_ours || !entry.name.ends_with(".num_batches_tracked")) report.missing.push_back(entry.name);
       continue;
     }
     used.insert(found->name);
@@ -79,6 +80,7 @@ LoadReport load_state(Module& module, const TensorFile& file) {
     values = values.to(entry.tensor->dtype());
     copies.emplace_back(entry.tensor, weight_from_pytorch(values));
   }
+  report.taken = copies.size();
   for (auto& [target, values] : copies) target->copy_from({values.raw(), values.bytes()});
   for (const NamedTensor& tensor : file.tensors)
     if (!used.contains(tensor.name)) report.unused.push_back(tensor.name);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -28,6 +29,13 @@ class Error : public std::runtime_error {
 
  private:
   ErrorCategory category_;
+};
+
+/// What an exception that ends a command says, and its exit code: any but an Error or bad_alloc is a bug.
+struct Failure {
+  int exit_code;
+  std::string message;
+  explicit Failure(const std::exception& error);
 };
 
 /// Joins its arguments as `operator<<` prints them.

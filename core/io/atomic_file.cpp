@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "core/base/error.h"
@@ -58,28 +59,17 @@ std::string parent_of(const std::string& path) {
   fail(ErrorCategory::cannot_write, path, ": cannot write: ", why);
 }
 
-// Writes everything; false, with the reason in errno, when something does not fit.
-bool write_all(int descriptor, std::span<const std::byte> bytes) {
+// Writes everything, at the end or at a place; false, with the reason in errno, when something does not fit.
+bool write_all(int descriptor, std::span<const std::byte> bytes, std::optional<uint64_t> at = {}) {
   while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+    const ssize_t count = at ? ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(*at))
+                             : ::write(descriptor, bytes.data(), bytes.size());
     if (count < 0 && errno != EINTR) return false;
-    if (count > 0) bytes = bytes.subspan(static_cast<size_t>(count));
+    if (count <= 0) continue;
+    bytes = bytes.subspan(static_cast<size_t>(count));
+    if (at) *at += static_cast<uint64_t>(count);
   }
   return true;
-}
-
-// Writes and flushes `temporary`; nothing of it is left when that fails.
-void write_temporary(const std::string& path, const std::string& temporary, const Chunks& chunks) {
-  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (file.number() < 0) cannot_write(path, temporary);
-  reach("temporary-open");
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    if (i == chunks.size() / 2) reach("temporary-half");
-    if (!write_all(file.number(), chunks[i])) cannot_write(path, temporary);
-  }
-  reach("temporary-written");
-  if (::fsync(file.number()) != 0 || !file.close()) cannot_write(path, temporary);
-  reach("temporary-flushed");
 }
 
 // Makes new names last. Some file systems cannot flush a folder, and need not.
@@ -123,9 +113,16 @@ bool is_stdout(const std::string& path) {
          file.st_ino == out.st_ino;
 }
 
+}  // namespace
+
 std::string temporary_name(const std::string& path) { return text(path, ".tmp.", ::getpid()); }
 
-}  // namespace
+bool is_temporary_name(std::string_view name) {
+  constexpr std::string_view kMark = ".tmp.";
+  const size_t at = name.rfind(kMark);
+  return at != name.npos && at + kMark.size() < name.size() &&
+         name.find_first_not_of("0123456789", at + kMark.size()) == name.npos;
+}
 
 std::vector<std::byte> read_file(const std::string& path, size_t most_bytes) {
   if (path.empty()) fail(ErrorCategory::input_missing, "the name of a file to read is empty");
@@ -172,23 +169,55 @@ std::string replaceable_file(const std::string& path) {
   return target.string();
 }
 
+FileInMaking::FileInMaking(const std::string& path) : path_(replaceable_file(path)), temporary_(temporary_name(path_)) {
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) cannot_write(path_, temporary_);
+  reach("temporary-open");
+}
+
+FileInMaking::~FileInMaking() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void FileInMaking::write(std::span<const std::byte> bytes, uint64_t at) {
+  if (!write_all(descriptor_, bytes, at)) cannot_write(path_, temporary_);
+}
+
+void FileInMaking::write(const Chunks& chunks) {
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (i == chunks.size() / 2) reach("temporary-half");
+    if (!write_all(descriptor_, chunks[i])) cannot_write(path_, temporary_);
+  }
+}
+
+void FileInMaking::flush() {
+  if (descriptor_ < 0) return;
+  reach("temporary-written");
+  // Some file systems report a full disk only where the file is closed.
+  const bool flushed = ::fsync(descriptor_) == 0;
+  if (!flushed || ::close(std::exchange(descriptor_, -1)) != 0) cannot_write(path_, temporary_);
+  reach("temporary-flushed");
+}
+
+void FileInMaking::finish() {
+  flush();
+  rename_into_place(path_, std::exchange(temporary_, ""));
+}
+
 void write_file_atomically(const std::string& path, const Chunks& chunks) {
   if (is_stream(path)) return write_stream(path, chunks);
-  const std::string target = replaceable_file(path), temporary = temporary_name(target);
-  write_temporary(target, temporary, chunks);
-  rename_into_place(target, temporary);
+  FileInMaking file(path);
+  file.write(chunks);
+  file.finish();
 }
 
 void replace_keeping_former(const std::string& path, const std::string& former_path, const Chunks& chunks) {
-  const std::string target = replaceable_file(path), temporary = temporary_name(target);
-  write_temporary(target, temporary, chunks);
-  try {
-    if (::access(target.c_str(), F_OK) == 0) keep_under_name(target, former_path);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  rename_into_place(target, temporary);
+  FileInMaking file(path);
+  file.write(chunks);
+  file.flush();
+  if (::access(file.path().c_str(), F_OK) == 0) keep_under_name(file.path(), former_path);
+  file.finish();
 }
 
 void keep_under_name(const std::string& path, const std::string& name) {

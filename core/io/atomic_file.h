@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace apotnet {
@@ -16,9 +17,36 @@ using Chunks = std::vector<std::span<const std::byte>>;
 /// folder, has more than `most_bytes`, cannot be read or changes its size meanwhile.
 std::vector<std::byte> read_file(const std::string& path, size_t most_bytes = SIZE_MAX);
 
-/// Writes PATH.tmp.<pid>, flushes it to the disk, renames it over `path` and flushes the folder: a crash at any moment
-/// leaves the former file or the new one, never half of one. Error(cannot_write); the temporary file is removed.
-/// Symbolic links stay, what they lead to is replaced; a pipe or device is written to as it is.
+/// PATH.tmp.<pid>, under which this process writes what is to become `path`.
+std::string temporary_name(const std::string& path);
+/// Whether some process's temporary_name() ends so.
+bool is_temporary_name(std::string_view name);
+
+/// A file that takes its place when it is whole: written as temporary_name(), flushed to the disk, renamed over `path`,
+/// and the folder flushed. A crash at any moment leaves the former file or the new one, never half of one.
+/// Error(cannot_write); what was not finished is removed. Symbolic links stay, what they lead to is replaced.
+class FileInMaking {
+ public:
+  explicit FileInMaking(const std::string& path);
+  ~FileInMaking();
+  FileInMaking(const FileInMaking&) = delete;
+  FileInMaking& operator=(const FileInMaking&) = delete;
+
+  /// What will be replaced, behind symbolic links.
+  const std::string& path() const { return path_; }
+  void write(std::span<const std::byte> bytes, uint64_t at);
+  void write(const Chunks& chunks);
+  /// Nothing can be written any more.
+  void flush();
+  /// Flushes and takes the place.
+  void finish();
+
+ private:
+  std::string path_, temporary_;
+  int descriptor_ = -1;
+};
+
+/// FileInMaking of these pieces; a pipe or device is written to as it is.
 void write_file_atomically(const std::string& path, const Chunks& chunks);
 
 /// What a file written to `path` replaces: the end of the symbolic links there. Error(cannot_write) when a folder,

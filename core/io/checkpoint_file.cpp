@@ -22,7 +22,8 @@ void drop_module_prefix(TensorFile& file, const std::string& path) {
 }  // namespace
 
 TensorFile read_checkpoint_file(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
+  constexpr size_t kMostBytes = size_t{16} << 30;  // an index of pictures or an image of a disk is not read into memory
+  const std::vector<std::byte> bytes = read_file(path, kMostBytes);
   if (looks_like_pth_zip(bytes) || looks_like_pth_legacy(bytes)) return parse_pth(bytes, path);
   if (bytes.size() > 8 && bytes[8] == std::byte{'{'}) {
     TensorFile file = parse_safetensors(bytes, path);

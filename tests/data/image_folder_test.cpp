@@ -187,6 +187,15 @@ TEST_CASE("picture index: the images of the folder, bit for bit") {
               {"resized to 28", "data index"});
 }
 
+TEST_CASE("picture index: a picture that is too long when resized is named before it is made") {
+  TemporaryFolder scratch;
+  write_picture(scratch.path() / "a" / "long.JPEG", 1, 4000, 1);
+  const auto file = scratch.path() / "train.pictures";
+  check_error([&] { write_picture_index(file, PictureFolder(scratch.path(), {}), 28, {}); },
+              ErrorCategory::damaged_data, {"picture 0 is 112000 x 28 pixels when resized; at most 65535 fit"});
+  CHECK(std::filesystem::directory_iterator(scratch.path())->path().filename() == "a");  // and nothing else
+}
+
 TEST_CASE("picture index: cut off anywhere or with any byte changed it is damaged, and nothing is believed") {
   TemporaryFolder scratch;
   write_picture_folders(scratch.path(), 2, 1);

@@ -85,6 +85,19 @@ TEST_CASE("state: missing and unused names are reported, missing ones keep their
   CHECK(test::same_bits(*file_of(*target).find("fc.weight"), *file.find("fc.weight")));
 }
 
+TEST_CASE("state: files of other programs need not count the batches of a batch norm") {
+  const auto source = small_model(QuantizerVariant::cifar, 1), target = small_model(QuantizerVariant::cifar, 2);
+  TensorFile file = file_of(*source);
+  const size_t before = file.tensors.size();
+  std::erase_if(file.tensors, [](const NamedTensor& entry) { return entry.name.ends_with(".num_batches_tracked"); });
+  REQUIRE(file.tensors.size() < before);
+  const LoadReport report = load_state(*target, file);
+  CHECK(report.missing.empty());
+  CHECK(report.taken == file.tensors.size());
+  file.metadata["format_version"] = "1";  // ours always do
+  CHECK(load_state(*target, file).missing.size() == before - file.tensors.size());
+}
+
 TEST_CASE("state: a wrong shape is an error naming the tensor and both shapes, and nothing is loaded") {
   const auto source = small_model(QuantizerVariant::cifar, 1), target = small_model(QuantizerVariant::cifar, 2);
   TensorFile file = file_of(*source);
