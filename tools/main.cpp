@@ -58,14 +58,8 @@ int main(int argc, char** argv) {
     if (!std::cout.flush() && code == 0)
       return report("stdout: cannot write all of the output", static_cast<int>(ErrorCategory::cannot_write), color);
     return code;
-  } catch (const apotnet::Error& error) {
-    const bool bug = error.category() == ErrorCategory::internal;
-    return report(std::string(error.what()) + (bug ? " (a bug: please report it with the command line)" : ""),
-                  error.exit_code(), color);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory; a smaller batch needs less", static_cast<int>(ErrorCategory::unavailable), color);
   } catch (const std::exception& error) {
-    return report(std::string(error.what()) + " (a bug: please report it with the command line)",
-                  static_cast<int>(ErrorCategory::internal), color);
+    const apotnet::Failure failure(error);
+    return report(failure.message, failure.exit_code, color);
   }
 }

@@ -15,6 +15,7 @@
 #include "data/registry.h"
 #include "tools/commands/command.h"
 #include "tools/commands/fetch.h"
+#include "tools/training/interrupt.h"
 
 namespace apotnet {
 namespace {
@@ -181,6 +182,8 @@ struct IndexOptions {
 };
 
 // Both splits, or the one that is there.
+struct Interrupted {};
+
 void run_index(const IndexOptions& options, const CommandContext& context) {
   const DataSpec data = parse_data_spec(options.spec);
   if (data.name != "imagenet")
@@ -203,7 +206,9 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
     if (!options.to.empty()) fs::create_directories(options.to, failure);
     const bool quiet = context.options.quiet;
     auto said = std::chrono::steady_clock::now();
+    watch_for_interrupt();
     write_picture_index(file, pictures, options.resized, [&](int64_t done) {
+      if (interrupted()) throw Interrupted{};
       const auto now = std::chrono::steady_clock::now();
       if (quiet || (now - said < std::chrono::seconds(10) && done < pictures.size())) return;
       said = now;
@@ -237,7 +242,15 @@ void add_index(CLI::App& data, CommandContext& context) {
   command->add_flag("--replace-damaged", options->replace_damaged,
                     "Take another picture of the class for one that cannot be decoded, and say so");
   command->footer("Example: ./apotnet data index imagenet:/data/imagenet --to /fast/imagenet");
-  command->callback([options, &context] { run_index(*options, context); });
+  command->callback([options, &context] {
+    try {
+      run_index(*options, context);
+    } catch (const Interrupted&) {  // the file in making is gone
+      std::cerr << "apotnet: interrupted; of what was begun nothing is left\n";
+      context.exit_code = 128 + interrupted();
+    }
+    stop_watching();
+  });
 }
 
 }  // namespace

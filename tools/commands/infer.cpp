@@ -19,6 +19,7 @@
 #include "tools/commands/command.h"
 #include "tools/fixed.h"
 #include "tools/report/contact_sheet.h"
+#include "tools/training/evaluate.h"
 #include "tools/training/model_file.h"
 
 namespace apotnet {
@@ -51,6 +52,7 @@ DatasetInfo trained_on(const InferOptions& options, const OpenedModel& opened) {
   if (static_cast<int64_t>(info.class_names.size()) != classes)
     fail(ErrorCategory::configuration, "the data set ", name, " has ", info.class_names.size(), " classes, the model ",
          classes);
+  require_channels(*opened.model, name, info.channels);
   return info;
 }
 

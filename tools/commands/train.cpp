@@ -79,8 +79,8 @@ void add_train(CLI::App& app, CommandContext& context) {
     offer_dataset(data.name, resolve_data_root("", data.root), options->download, context.options);
     const TrainResult result = Trainer(config, *options).run();
     if (result.test.count > 0) {
-      write_report({read_run_report(result.folder, "")}, result.folder + "/report.html");
-      print_result(result, context);
+      print_result(result, context);  // whatever becomes of the report
+      write_report({read_run_report(result.folder, "", &result.test)}, result.folder + "/report.html");
     }
     if (result.signal) context.exit_code = 128 + result.signal;
   });

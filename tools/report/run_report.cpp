@@ -33,8 +33,7 @@ std::string file_text_if_any(const fs::path& path) {
 }
 
 // The network of a stage as it would begin; what it costs does not depend on its weights.
-NetworkCost cost_of_stage(const RunConfig& run, const StageConfig& stage) {
-  const auto classes = static_cast<int64_t>(dataset_info(run.data.name).class_names.size());
+NetworkCost cost_of_stage(const RunConfig& run, const StageConfig& stage, int64_t classes) {
   const ModelSettings settings = model_settings(run, stage, classes);
   const auto model = make_model(settings);
   Philox random(1, RandomStream::weights);
@@ -42,7 +41,7 @@ NetworkCost cost_of_stage(const RunConfig& run, const StageConfig& stage) {
   return cost_of(*model, settings);
 }
 
-StageReport stage_report(const RunReport& report, const StageConfig& stage) {
+StageReport stage_report(const RunReport& report, const StageConfig& stage, int64_t classes) {
   StageReport result{.config = stage};
   for (const EpochMetrics& epoch : report.metrics.epochs)
     if (epoch.stage == stage.name) {
@@ -51,7 +50,7 @@ StageReport stage_report(const RunReport& report, const StageConfig& stage) {
     }
   for (const TestMetrics& test : report.metrics.tests)
     if (test.stage == stage.name) result.test = test;
-  result.cost = cost_of_stage(report.run, stage);
+  result.cost = cost_of_stage(report.run, stage, classes);
   return result;
 }
 
@@ -113,8 +112,7 @@ bool ended_stage(const RunMetrics& metrics) {
   });
 }
 
-void study_checkpoint(RunReport& report, const std::string& data) {
-  const OpenedModel opened = open_model(report.checkpoint, {});
+void study_checkpoint(RunReport& report, const OpenedModel& opened, const std::string& data, const Evaluation* found) {
   report.weights = weights_of(*opened.model);
   if (!ended_stage(report.metrics)) {
     report.test_missing = "the stage has not ended: the test split is read then, and not before";
@@ -134,7 +132,7 @@ void study_checkpoint(RunReport& report, const std::string& data) {
     report.test_missing = text("the data are not there: ", error.what());
     return;
   }
-  report.test = test_report(*test, evaluate(*opened.model, opened.settings.classes, test));
+  report.test = test_report(*test, found ? *found : evaluate(*opened.model, opened.settings.classes, test));
 }
 
 }  // namespace
@@ -150,7 +148,7 @@ const LevelSet& activation_levels(const RunReport& report, const StageConfig& st
   return without_sign.codes().size() == count ? without_sign : LevelSet::for_weights(method, bits);
 }
 
-RunReport read_run_report(const std::string& folder, const std::string& data) {
+RunReport read_run_report(const std::string& folder, const std::string& data, const Evaluation* test) {
   const fs::path path = fs::path(folder).lexically_normal();
   std::error_code ignored;
   if (!fs::exists(path / "config.json", ignored) || !fs::exists(path / "metrics.jsonl", ignored))
@@ -166,11 +164,17 @@ RunReport read_run_report(const std::string& folder, const std::string& data) {
   const auto status = nlohmann::json::parse(file_text_if_any(path / "status.json"), nullptr, false);
   report.state = status.is_object() ? status.value("state", "unknown") : "unknown";
   report.metrics = read_metrics((path / "metrics.jsonl").string());
-  for (const StageConfig& stage : report.run.stages) report.stages.push_back(stage_report(report, stage));
   for (const char* name : {"last", "best"})
     if (const fs::path file = path / "checkpoints" / (std::string(name) + ".safetensors"); fs::exists(file, ignored))
       report.checkpoint = file.string();
-  if (!report.checkpoint.empty()) study_checkpoint(report, data);
+  // A folder of pictures may have other classes than the data set whose layout it has.
+  auto classes = static_cast<int64_t>(dataset_info(report.run.data.name).class_names.size());
+  if (!report.checkpoint.empty()) {
+    const OpenedModel opened = open_model(report.checkpoint, {});
+    classes = opened.settings.classes;
+    study_checkpoint(report, opened, data, test);
+  }
+  for (const StageConfig& stage : report.run.stages) report.stages.push_back(stage_report(report, stage, classes));
   return report;
 }
 

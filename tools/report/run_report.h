@@ -8,6 +8,7 @@
 #include "core/tensor/shape.h"
 #include "models/cost.h"
 #include "tools/config/run_config.h"
+#include "tools/training/evaluate.h"
 #include "tools/training/metrics.h"
 
 namespace apotnet {
@@ -64,9 +65,9 @@ struct RunReport {
 inline constexpr size_t kMostMistakes = 24;
 
 /// Reads a run folder, and where its newest stage has ended evaluates the best checkpoint on the test split, if that is
-/// found: in `data` (NAME, DIR or NAME:DIR), or for an empty string where the run had it. Error(input_missing) for what
-/// is no run folder, Error(damaged_data).
-RunReport read_run_report(const std::string& folder, const std::string& data);
+/// found: in `data` (NAME, DIR or NAME:DIR), or for an empty string where the run had it. `test`, where given, is what
+/// that evaluation would find. Error(input_missing) for what is no run folder, Error(damaged_data).
+RunReport read_run_report(const std::string& folder, const std::string& data, const Evaluation* test = nullptr);
 
 /// The level sets of a stage, of weights and activations.
 const LevelSet& weight_levels(const RunReport& report, const StageConfig& stage);

@@ -70,7 +70,15 @@ Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<c
 
 }  // namespace
 
+void require_channels(Model& model, const std::string& dataset, int64_t channels) {
+  const Shape& first = model.parameters().at(0).variable->value().shape();  // that of the first convolution
+  if (first.rank() == 4 && first[3] != channels)
+    fail(ErrorCategory::configuration, "the images of ", dataset, " have ", channels,
+         channels == 1 ? " channel" : " channels", ", the model takes ", first[3]);
+}
+
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
+  require_channels(model, dataset->name(), dataset->channels());
   const bool was_training = model.training();
   model.set_training(false);
   const Device device = device_of(model);
@@ -101,6 +109,7 @@ std::string fault_of_layers(Model& model, const Dataset& dataset) {
 
 Evaluation evaluate_integer(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, Device device,
                             int workers) {
+  require_channels(model, dataset->name(), dataset->channels());
   const auto network = compile(model, dataset->height(), dataset->width(), dataset->channels(), device);
   return evaluate_with([&](const Tensor& images) { return network->run(images); }, classes, dataset, workers);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "data/dataset.h"
 #include "models/model.h"
@@ -19,9 +20,12 @@ struct Evaluation {
   double images_per_second() const { return seconds > 0 ? static_cast<double>(count) / seconds : 0; }
 };
 
+/// Error(configuration) where images of `channels` channels are nothing for the model.
+void require_channels(Model& model, const std::string& dataset, int64_t channels);
+
 /// Runs the model in evaluation mode over all of `dataset`; leaves it in the mode it was in.
-/// Error(configuration) when data and model differ in their number of classes; Error(diverged) naming the layer when
-/// one can compute nothing, on a device too.
+/// Error(configuration) when data and model differ in their number of classes or channels; Error(diverged) naming the
+/// layer when one can compute nothing, on a device too.
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
 
 /// The same by the integer engine (deploy/compile.h) on `device`: the same logits, bit for bit. The model lies on the

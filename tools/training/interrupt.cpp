@@ -21,6 +21,11 @@ void watch_for_interrupt() {
   std::signal(SIGTERM, remember);
 }
 
+void stop_watching() {
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+}
+
 int interrupted() { return arrived; }
 
 }  // namespace apotnet

@@ -4,6 +4,8 @@ namespace apotnet {
 
 /// From now on SIGINT and SIGTERM are remembered instead of ending the program; a second one ends it at once.
 void watch_for_interrupt();
+/// From now on they end the program as ever.
+void stop_watching();
 /// 0, or the signal that arrived.
 int interrupted();
 

@@ -100,26 +100,36 @@ std::vector<LayerStatistics> layer_statistics(Model& model, const Tensor& images
   return layers;
 }
 
-void AlphaGradients::add(Model& model) {
+AlphaGradients::AlphaGradients(Model& model, Sgd& optimizer) {
+  std::vector<Variable> alphas;
   for_each_quantized(model, [&](const QuantConv2d& conv) {
-    const auto square = [](const Variable& alpha) {
-      const double gradient = alpha.grad().defined() ? alpha.grad().item() : 0;
-      return gradient * gradient;
-    };
-    Squares& squares = squares_[conv.name()];
-    squares.weight += square(conv.weight_quantizer->alpha);
-    squares.activation += square(conv.activation_quantizer->alpha);
+    place_[conv.name()] = alphas.size();
+    alphas.push_back(conv.weight_quantizer->alpha);
+    alphas.push_back(conv.activation_quantizer->alpha);
   });
-  ++steps_;
+  if (alphas.empty()) return;
+  const Tensor& first = alphas[0].value();
+  squares_ = Tensor::zeros({static_cast<int64_t>(alphas.size())}, first.dtype(), first.device());
+  for (size_t i = 0; i < alphas.size(); ++i)
+    optimizer.add_squares_to(alphas[i], squares_.part(static_cast<int64_t>(i), 1).reshaped(alphas[i].value().shape()));
+}
+
+void AlphaGradients::clear() {
+  if (squares_.defined()) squares_.fill(0);
+  steps_ = 0;
 }
 
 void AlphaGradients::put_into(std::vector<LayerStatistics>& layers) const {
-  for (LayerStatistics& layer : layers) {
-    const auto squares = squares_.find(layer.name);
-    if (squares == squares_.end()) continue;
-    layer.weight_alpha_gradient = std::sqrt(squares->second.weight / static_cast<double>(steps_));
-    layer.activation_alpha_gradient = std::sqrt(squares->second.activation / static_cast<double>(steps_));
-  }
+  if (steps_ == 0 || !squares_.defined()) return;
+  const Tensor squares = squares_.on(Device{});
+  const auto root_mean = [&](size_t i) {
+    return std::sqrt(static_cast<double>(squares.data<float>()[i]) / static_cast<double>(steps_));
+  };
+  for (LayerStatistics& layer : layers)
+    if (const auto place = place_.find(layer.name); place != place_.end()) {
+      layer.weight_alpha_gradient = root_mean(place->second);
+      layer.activation_alpha_gradient = root_mean(place->second + 1);
+    }
 }
 
 }  // namespace apotnet

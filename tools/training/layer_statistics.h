@@ -7,6 +7,7 @@
 
 #include "layers/quant_conv2d.h"
 #include "models/model.h"
+#include "optim/sgd.h"
 
 namespace apotnet {
 
@@ -33,19 +34,19 @@ QuantizerStatistics weight_statistics(const QuantConv2d& layer);
 /// codes are those that its kernels saw. Negative inputs count as 0, as the quantizer takes them.
 std::vector<LayerStatistics> layer_statistics(Model& model, const Tensor& images);
 
-/// Gradients of the thresholds over the steps of an epoch.
+/// Gradients of the thresholds over the steps of an epoch, which an optimizer adds up on its way. Model and optimizer
+/// outlive it.
 class AlphaGradients {
  public:
-  void clear() { squares_.clear(), steps_ = 0; }
-  /// The gradients as backward() left them.
-  void add(Model& model);
+  AlphaGradients(Model& model, Sgd& optimizer);
+  void clear();
+  void count_step() { ++steps_; }
+  /// Nothing where no step was counted since the last clear().
   void put_into(std::vector<LayerStatistics>& layers) const;
 
  private:
-  struct Squares {
-    double weight = 0, activation = 0;
-  };
-  std::map<std::string, Squares> squares_;
+  std::map<std::string, size_t> place_;  // of a layer's weight in the squares; its input comes next
+  Tensor squares_;
   int64_t steps_ = 0;
 };
 

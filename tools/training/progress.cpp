@@ -85,9 +85,10 @@ void Progress::update(const ProgressState& state) {
   line_open_ = terminal_.interactive;
 }
 
-void Progress::line(const std::string& message) {
+void Progress::line(const std::string& message) { quiet_ ? log(message) : last_line(message); }
+
+void Progress::last_line(const std::string& message) {
   log(message);
-  if (quiet_) return;
   std::fprintf(stderr, "%s%s\n", line_open_ ? "\r\033[K" : "", message.c_str());
   line_open_ = false;
 }

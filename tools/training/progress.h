@@ -36,6 +36,8 @@ class Progress {
   void update(const ProgressState& state);
   /// A line that stays.
   void line(const std::string& message);
+  /// The same where all others are wanted quiet too.
+  void last_line(const std::string& message);
   /// A line for the log alone.
   void log(const std::string& message);
 

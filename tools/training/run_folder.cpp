@@ -5,13 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <system_error>
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/io/atomic_file.h"
 
 namespace apotnet {
 namespace fs = std::filesystem;
@@ -28,25 +29,28 @@ fs::path numbered(const std::string& config_path, int number) {
   return number == 1 ? base : fs::path(base.string() + "-" + std::to_string(number));
 }
 
-// The first number whose folder is not there yet.
-int first_free(const std::string& config_path) {
-  int number = 1;
-  while (is_there(numbered(config_path, number))) ++number;
-  return number;
-}
-
-// NAME.tmp.<pid>, as core/io/atomic_file.h writes it.
-bool is_temporary(const fs::path& path) {
-  const std::string name = path.filename().string();
-  const size_t at = name.rfind(".tmp.");
-  return at != std::string::npos && std::all_of(name.begin() + static_cast<std::ptrdiff_t>(at) + 5, name.end(),
-                                                [](unsigned char c) { return std::isdigit(c); });
+// The largest number of a folder that is there, 0 where none is.
+int newest_number(const std::string& config_path) {
+  const std::string first = numbered(config_path, 1).filename().string();
+  int newest = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("runs", ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name == first) newest = std::max(newest, 1);
+    if (!name.starts_with(first + "-")) continue;
+    int number = 0;
+    const char *begin = name.data() + first.size() + 1, *end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(begin, end, number);
+    // As numbered() writes it, so that "resnet20-4bit-2" is none of "resnet20".
+    if (error == std::errc() && rest == end && number > 1 && *begin != '0') newest = std::max(newest, number);
+  }
+  return newest;
 }
 
 void remove_temporary_files(const fs::path& folder) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (is_temporary(entry.path())) fs::remove(entry.path(), ignored);
+    if (is_temporary_name(entry.path().filename().string())) fs::remove(entry.path(), ignored);
 }
 
 // Waits for a moment: a process that was just killed holds its lock until it is gone. File systems without locks go
@@ -62,14 +66,21 @@ bool take_lock(int folder) {
 }  // namespace
 
 fs::path new_run_folder(const std::string& wanted, const std::string& config_path) {
-  if (wanted.empty()) return numbered(config_path, first_free(config_path));
-  if (is_there(fs::path(wanted) / "config.json"))
+  if (wanted.empty()) return numbered(config_path, newest_number(config_path) + 1);
+  if (is_there(fs::path(wanted) / "config.json") || holds_checkpoints(wanted))
     fail(ErrorCategory::usage, wanted, ": holds a run already; continue it with --resume, or name another with --out");
   return wanted;
 }
 
 fs::path former_run_folder(const std::string& wanted, const std::string& config_path) {
-  return wanted.empty() ? numbered(config_path, std::max(1, first_free(config_path) - 1)) : fs::path(wanted);
+  return wanted.empty() ? numbered(config_path, std::max(1, newest_number(config_path))) : fs::path(wanted);
+}
+
+bool holds_checkpoints(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder / "checkpoints", ignored))
+    if (entry.path().extension() == ".safetensors") return true;
+  return false;
 }
 
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {

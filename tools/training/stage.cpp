@@ -108,8 +108,7 @@ TakenState start_from(Model& model, const std::string& path) {
              names == &report.missing ? " is missing" : " has no place in this one");
   start_missing_alphas(model, report.missing);
   std::erase_if(report.unused, [](const std::string& name) { return name.starts_with("optimizer."); });
-  return {model.parameters().size() + model.buffers().size() - report.missing.size(), report.missing.size(),
-          std::move(report.unused)};
+  return {report.taken, report.missing.size(), std::move(report.unused)};
 }
 
 }  // namespace apotnet

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
-#include <span>
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
@@ -12,7 +10,6 @@
 #include "data/loader.h"
 #include "layers/quant_conv2d.h"
 #include "tools/fixed.h"
-#include "tools/training/environment.h"
 #include "tools/training/interrupt.h"
 #include "tools/training/model_file.h"
 
@@ -43,96 +40,11 @@ auto located(const std::string& where, Work&& work) {
   }
 }
 
-std::string describe(const TrainingPosition& position) {
-  return text(position.stage, " after ", position.epoch, " epochs and ", position.batch, " steps");
-}
-
 std::string epoch_label(const Stage& stage) {
   return text(stage.position.stage, " epoch ", stage.position.epoch + 1, "/", stage.config.epochs);
 }
 
 }  // namespace
-
-Trainer::Trainer(const ResolvedConfig& config, const TrainOptions& options)
-    : run_(config.run),
-      options_(options),
-      config_json_(config.json),
-      progress_(options.quiet, stderr_terminal(options.color)) {
-  data_ = open_run_data(run_);
-  std::filesystem::path path;
-  if (options_.resume)
-    path = find_resumed(config);
-  else
-    path = new_run_folder(options_.out, options_.config_path);
-  if (options_.device != Device{})
-    resident_ = make_resident(*data_.train, loader_options(run_).augmentation.pad, options_.device);
-  if (!resumed_ && !options_.init.empty())
-    start_from(*make_stage(run_, run_.stages.size() - 1, data_.train->classes()).model, options_.init);
-  // Last: a run that cannot start leaves no folder behind.
-  folder_ = std::make_unique<RunFolder>(path);
-  prepare_folder();
-}
-
-// The folder to go on in; its newest checkpoint, if there is one, becomes resumed_.
-std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
-  namespace fs = std::filesystem;
-  const fs::path given = *options_.resume;
-  fs::path folder = given.empty() ? former_run_folder(options_.out, options_.config_path) : given;
-  std::error_code ignored;
-  if (!given.empty() && !fs::is_directory(given, ignored)) {
-    resumed_ = read_training(given.string());
-    if (given.parent_path().filename() != "checkpoints")
-      fail(ErrorCategory::usage, "--resume ", given.string(),
-           ": is not in the checkpoints of a run folder; to start a new run from it use --init");
-    folder = given.parent_path().parent_path();
-    if (folder.empty()) folder = ".";
-  } else {
-    resumed_ = find_newest_training((folder / "checkpoints").string(), [&](const std::string& message) {
-      std::cerr << "apotnet: warning: " << message << std::endl;
-      progress_.log("warning: " + message);
-    });
-  }
-  if (!resumed_) {
-    if (!given.empty())
-      fail(ErrorCategory::input_missing, "--resume ", given.string(),
-           ": holds no checkpoint; expected a run folder, with checkpoints/last.safetensors in it");
-    progress_.line(text(folder.string(), ": no checkpoint to resume from; starts from the beginning"));
-    return folder;
-  }
-  const std::vector<std::string> changes = differences(resumed_->config, config, resumed_->path);
-  if (changes.empty()) return folder;
-  std::string all;
-  for (const std::string& change : changes) all += "\n  " + change;
-  fail(ErrorCategory::configuration, resumed_->path,
-       ": the configuration has changed since; undo that, or start a new run without --resume:", all);
-}
-
-// Files of the run as they have to be before the first step of this process.
-void Trainer::prepare_folder() {
-  progress_.log_to(folder_->file("train.log"));
-  metrics_.emplace(folder_->path().string());
-  status_file_.emplace(folder_->file("status.json"));
-  StartOfRun start{.config = options_.config_path,
-                   .overrides = options_.overrides,
-                   .command_line = options_.command_line,
-                   .seed = run_.seed,
-                   .threads = options_.threads,
-                   .from = {}};
-  if (resumed_) {
-    const TrainingPosition& position = resumed_->position;
-    config_json_ = resumed_->config;  // so that the final checkpoint is that of a run that never stopped
-    start.from = describe(position);
-    std::vector<std::string> stages;
-    for (const StageConfig& stage : run_.stages) stages.push_back(stage.name);
-    metrics_->cut_back(stages, position.stage, position.epoch, epochs_before(position.stage_number) + position.epoch);
-    progress_.line(text("resumes ", resumed_->path, " at ", start.from));
-  } else {
-    write_file_atomically(folder_->file("config.json"), {std::as_bytes(std::span(config_json_))});
-    metrics_->start();
-  }
-  write_environment(folder_->file("environment.json"), start);
-  if (options_.device != Device{}) engines_.emplace(folder_->file("engines.json"), cuda_device(), resumed_.has_value());
-}
 
 TrainResult Trainer::run() {
   start_ = Clock::now();
@@ -142,15 +54,17 @@ TrainResult Trainer::run() {
     status_.state = result.signal ? "interrupted" : "done";
     status_.exit_code = result.signal ? 128 + result.signal : 0;
     write_status();
+    stop_watching();
     return result;
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
+    const Failure failure(error);
     status_.state = "failed";
-    status_.exit_code = error.exit_code();
-    status_.message = error.what();
+    status_.exit_code = failure.exit_code;
+    status_.message = failure.message;
     try {
-      progress_.log(text("error: ", error.what()));
+      progress_.log(text("error: ", failure.message));
       write_status();
-    } catch (const Error&) {
+    } catch (const std::exception&) {
       // The first error tells more, and may well be why this one came.
     }
     throw;
@@ -174,11 +88,12 @@ TrainResult Trainer::train_stages() {
   result.epochs = epochs_;
   result.steps = steps_;
   result.seconds = seconds_since(start_);
-  result.signal = interrupted();
-  if (number < run_.stages.size()) {
+  if (number < run_.stages.size()) {  // an interrupt behind the last stage has nothing to end
+    result.signal = interrupted();
     result.test = {};
-    progress_.line(text("interrupted; saved ", folder_->checkpoint("last"),
-                        "; to go on, give the same command again with --resume"));
+    progress_.last_line(text("interrupted; saved ", folder_->checkpoint("last"),
+                             "; to go on, give the same command again with --resume",
+                             options_.out.empty() ? " " + folder_->path().string() : ""));
   }
   return result;
 }
@@ -222,22 +137,28 @@ void Trainer::train_stage(Stage& stage) {
   if (wide > 0)
     progress_.line(text(stage.position.stage, ": ", wide,
                         " convolutions have codes wider than 8 bits and are computed in float32, not in integers"));
+  alpha_gradients_.emplace(*stage.model, stage.optimizer);
   if (options_.device != Device{})
     device_steps_ = std::make_unique<DeviceSteps>(cuda_device(), *stage.model, stage.optimizer, resident_,
                                                   stage.config.label_smoothing);
   while (stage.position.epoch < stage.config.epochs && !interrupted()) {
     const EpochMetrics metrics = train_epoch(stage);
     // An interrupt leaves the epoch to the resumed run, even behind its last step.
-    if (interrupted()) return save_inside_epoch(stage);
+    if (interrupted()) {
+      save_inside_epoch(stage);
+      break;
+    }
     finish_epoch(stage, metrics);
   }
+  device_steps_.reset();  // these refer to the stage
+  alpha_gradients_.reset();
 }
 
 EpochMetrics Trainer::train_epoch(Stage& stage) {
   TrainingPosition& position = stage.position;
   epoch_start_ = Clock::now();
   epoch_images_ = 0;
-  alpha_gradients_.clear();
+  alpha_gradients_->clear();
   LoaderOptions options = loader_options(run_);
   if (device_steps_) options.content = resident_.images.defined() ? BatchContent::placements : BatchContent::pixels;
   const int64_t steps = batches_of(data_.train->size(), run_.data.batch);
@@ -277,6 +198,7 @@ void Trainer::train_step(Stage& stage, Loader& loader, int64_t steps) {
   ++steps_;
   images_ += count;
   epoch_images_ += count;
+  alpha_gradients_->count_step();
   if (device_steps_) {
     begin_device_step(stage, loader, count, rate_factor);
     return;
@@ -286,7 +208,6 @@ void Trainer::train_step(Stage& stage, Loader& loader, int64_t steps) {
     add_gradients(stage, part, count);
     left -= part.labels.elements();
   }
-  alpha_gradients_.add(*stage.model);
   stage.optimizer.step(rate_factor);
   stage.optimizer.clear_gradients();
 
@@ -351,7 +272,7 @@ void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   metrics.validation_top5 = found.top5;
   metrics.layers =
       layer_statistics(*stage.model, Loader(data_.validation, {.batch = kObservedImages, .workers = 0}).next()->images);
-  alpha_gradients_.put_into(metrics.layers);
+  alpha_gradients_->put_into(metrics.layers);
   TrainingPosition& position = stage.position;
   ++position.epoch;
   ++epochs_;
@@ -417,10 +338,7 @@ void Trainer::save(const Stage& stage, const std::string& name, bool keep_former
 
 void Trainer::store_engines() {
   if (!engines_) return;
-  const std::string remark = engines_->update();
-  if (remark.empty()) return;
-  std::cerr << "apotnet: warning: " << remark << std::endl;
-  progress_.log("warning: " + remark);
+  if (const std::string remark = engines_->update(); !remark.empty()) warn(remark);
 }
 
 // Progress on stderr and in status.json, each when it is time to.

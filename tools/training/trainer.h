@@ -61,6 +61,9 @@ class Trainer {
  private:
   std::filesystem::path find_resumed(const ResolvedConfig& config);
   void prepare_folder();
+  void write_config();
+  void bring_what_is_missing();
+  void warn(const std::string& message);
 
   Stage begin_stage(size_t number, const std::string& from);
   Stage resume_stage();
@@ -94,7 +97,7 @@ class Trainer {
   std::unique_ptr<DeviceSteps> device_steps_;  // of the present stage
   std::optional<EngineFile> engines_;          // with a device
   std::optional<MetricsFiles> metrics_;
-  AlphaGradients alpha_gradients_;  // of the present epoch
+  std::optional<AlphaGradients> alpha_gradients_;  // of the present stage and epoch
   std::optional<StatusFile> status_file_;
   Status status_;
   // Of this process: what it has done since `start_`, and the same of the present epoch.

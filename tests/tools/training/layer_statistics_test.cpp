@@ -102,16 +102,19 @@ TEST_CASE("layer statistics: inputs, in plain and in fused quantizers, with the 
 
 TEST_CASE("layer statistics: threshold gradients over steps are a root mean square") {
   Fixture fixture(3);
-  AlphaGradients gradients;
+  std::vector<NamedVariable> parameters;
+  for (const auto& parameter : fixture.model->parameters()) parameters.push_back({parameter.name, *parameter.variable});
+  Sgd optimizer({{"all", parameters, 0.0, 0.0}}, 0.9);
+  AlphaGradients gradients(*fixture.model, optimizer);
   double squares = 0;
   for (const double smoothing : {0.0, 0.3}) {
     cross_entropy(fixture.model->forward(Variable(fixture.batch.images)), fixture.batch.labels, smoothing).backward();
-    gradients.add(*fixture.model);
-    for (const auto& parameter : fixture.model->parameters()) {
+    for (const auto& parameter : fixture.model->parameters())
       if (parameter.name == "layer2.0.downsample.0.act_alpha")
         squares += std::pow(parameter.variable->grad().item(), 2);
-      parameter.variable->clear_grad();
-    }
+    optimizer.step(1);
+    optimizer.clear_gradients();
+    gradients.count_step();
   }
   auto layers = layer_statistics(*fixture.model, fixture.batch.images);
   gradients.put_into(layers);
@@ -127,6 +130,10 @@ TEST_CASE("layer statistics: threshold gradients over steps are a root mean squa
   auto fresh = layer_statistics(*fixture.model, fixture.batch.images);
   gradients.put_into(fresh);
   CHECK(!fresh[0].weight_alpha_gradient);
+  optimizer.update();  // without gradients
+  gradients.count_step();
+  gradients.put_into(fresh);
+  CHECK(fresh[0].weight_alpha_gradient == 0.0);
 
   const auto model = make_model({.quant = {.weight_bits = 32, .activation_bits = 32}});
   Philox random(3, RandomStream::weights);

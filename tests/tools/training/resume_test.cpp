@@ -206,9 +206,48 @@ TEST_CASE("the newest run of a configuration is resumed, and a run in progress i
   CHECK(resumed.error.find("resumes runs/small-2/checkpoints/last.safetensors") != std::string::npos);
   check_same_run(runs, "runs/small-2", "runs/small");
 
+  // A number that became free in between changes neither.
+  std::filesystem::rename(runs / "runs/small", runs / "runs/small-other");
+  const Finished newest = test::run_program(train + "--resume");
+  CHECK(newest.error.find("resumes runs/small-2/checkpoints/last.safetensors") != std::string::npos);
+  const Finished third = test::run_program(train);
+  CHECK(third.out.find("run runs/small-3,") != std::string::npos);
+  std::filesystem::rename(runs / "runs/small-other", runs / "runs/small");
+
   const Finished busy = test::run_program("flock " + runs / "runs/small " + runs.command("runs/small", "--resume"));
   CHECK(busy.exit_code == 64);
   CHECK(busy.error.find("another process trains there") != std::string::npos);
+}
+
+TEST_CASE("a run of which only a part is there: what is missing is made again or named") {
+  namespace fs = std::filesystem;
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  // After the first epoch of the last stage.
+  REQUIRE(runs.train("cut", "", 1, "APOTNET_CRASH_AT=former-moved:8").exit_code == 137);
+  fs::create_directories(runs / "part/checkpoints");
+  fs::copy_file(runs.last("cut"), runs.last("part"));
+  const Finished part = runs.train("part", "--resume");
+  CHECK(part.exit_code == 0);
+  CHECK(part.error.find("best.safetensors: cannot open") != std::string::npos);
+  CHECK(part.error.find("; the best epoch is chosen among those to come") != std::string::npos);
+  CHECK(read_text(runs.last("part")).size() == read_text(runs.last("whole")).size());
+  CHECK(fs::exists(runs / "part/config.json"));
+
+  // Nothing is left to be done that could choose one.
+  fs::create_directories(runs / "ended/checkpoints");
+  fs::copy_file(runs.last("whole"), runs.last("ended"));
+  const Finished ended = runs.train("ended", "--resume");
+  CHECK(ended.exit_code == 66);
+  CHECK(ended.error.find("best.safetensors: cannot open") != std::string::npos);
+
+  // Checkpoints of earlier stages alone are no run to go on with, nor room for a new one.
+  fs::create_directories(runs / "stages/checkpoints");
+  fs::copy_file(runs / "whole/checkpoints/float.best.safetensors", runs / "stages/checkpoints/float.best.safetensors");
+  const Finished stages = runs.train("stages", "--resume");
+  CHECK(stages.exit_code == 66);
+  CHECK(stages.error.find("holds neither last, last.prev nor best") != std::string::npos);
+  CHECK(runs.train("stages").exit_code == 64);
 }
 
 TEST_CASE("a run whose checkpoint was written before a field existed goes on with the field's default") {
