@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <numeric>
@@ -55,7 +56,7 @@ struct Warp {
   uint32_t arrived = 0;
   Location location;
   std::array<uint64_t, kWarp> offered{}, results{};
-  std::array<std::byte, kWarp * kGathered> brought{}, gathered{};
+  alignas(std::max_align_t) std::array<std::byte, kWarp * kGathered> brought{}, gathered{};
 };
 
 struct SharedArray {
@@ -132,7 +133,7 @@ void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vecto
         thread.fiber = free_fibers.back();
         free_fibers.pop_back();
       }
-      thread.fiber->start(kernel);
+      thread.fiber->start([&kernel] { kernel(); });  // a copy for each thread would be one of its arguments too
     }
     position = thread.place;
     b.now = &thread;
@@ -283,7 +284,7 @@ uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool order
   return warp.results[static_cast<size_t>(source_lane)];
 }
 
-const std::byte* warp_gather(const void* own, size_t bytes, const Location& location) {
+const void* warp_gather(const void* own, size_t bytes, const Location& location) {
   const Unseen unseen;
   if (bytes > kGathered) fail_thread("a lane brings more than 32 bytes", location);
   Warp& warp = block->warps[block->now_number / kWarp];

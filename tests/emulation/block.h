@@ -46,9 +46,9 @@ void block_barrier(const Location& location);
 uint64_t warp_exchange(uint32_t mask, uint64_t bits, int source_lane, bool orders_memory, const Location& location);
 int lane();
 
-/// All 32 lanes of the warp meet here, each with `bytes` (at most 32) of its own; returns what they brought, lane by
-/// lane, until the next meeting. A Fault when a lane never comes.
-const std::byte* warp_gather(const void* own, size_t bytes, const Location& location);
+/// All 32 lanes of the warp meet here, each with an object of its own, of `bytes` (at most 32); returns those that they
+/// brought, lane by lane, until the next meeting. A Fault when a lane never comes.
+const void* warp_gather(const void* own, size_t bytes, const Location& location);
 
 /// `count` elements of shared memory of the running block, the same for all that name the same place; NaN patterns at
 /// first. A Fault beyond 48 KiB for the block.

@@ -94,14 +94,16 @@ TEST_CASE("cuda: a fused step of ResNet-20 computes what the step kernel by kern
 TEST_CASE("cuda: fused steps of other networks and settings") {
   const FreshMemory fresh;
   ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 3);
-  settings.name = "resnet10_mnist";  // max pooling, 16 to 128 channels
+  settings.name = "resnet8";
+  SUBCASE("max pooling, 16 to 128 channels") { settings.name = "resnet10_mnist"; }
   SUBCASE("a scale for the gradients of thresholds") { settings.quant.threshold_gradient.scale = 0.1; }
   SUBCASE("weights that are not normalised") { settings.quant.weight_norm = false; }
   SUBCASE("uniform levels") { settings.quant.method = LevelMethod::uniform; }
   SUBCASE("thresholds taught by clipped values alone") {  // which read gradients that a fused step never writes
     settings.quant.threshold_gradient.reparameterized = false;
   }
-  compare_with_plain_step(Batch(16, 144, 1), [&] { return make_model(settings); });
+  const Batch batch = settings.name == "resnet8" ? Batch(4, 144, 3) : Batch(16, 144, 1);
+  compare_with_plain_step(batch, [&] { return make_model(settings); });
 }
 
 TEST_CASE("cuda: a fused step of bottlenecks, with kernels of 1x1 and up to 512 channels") {
@@ -160,7 +162,8 @@ TEST_CASE("cuda: a fused step of convolutions that do not fit all of its kernels
 
 TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whatever the order of blocks") {
   const Batch batch(2), other(2, 143);
-  const ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4);
+  ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4);
+  settings.name = "resnet8";
   std::vector<std::vector<Tensor>> results;
   for (const uint64_t seed : {21, 22}) {
     emulation::seed(seed);
@@ -177,7 +180,7 @@ TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whateve
     }
     CHECK(emulation::allocation_count() == allocations);
     CHECK(work->nodes() > 0);  // a call of a vendor's library may be several; traffic_test.cpp counts the launches
-    MESSAGE("nodes of a fused step of ResNet-20: ", work->nodes());
+    MESSAGE("nodes of a fused step of ResNet-8: ", work->nodes());
     results.push_back(training.state());
   }
   for (size_t i = 0; i < results[0].size(); ++i) {

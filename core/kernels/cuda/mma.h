@@ -76,8 +76,7 @@ template <typename Sum, typename Product>
 void multiply_words(Sum (&sums)[4], const Word (&a)[4], const Word (&b)[2], const emulation::Location& location,
                     Product&& product) {
   const Fragments own{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  Fragments lanes[32];
-  std::memcpy(lanes, emulation::warp_gather(&own, sizeof own, location), sizeof lanes);
+  const auto* const lanes = static_cast<const Fragments*>(emulation::warp_gather(&own, sizeof own, location));
   const int row = emulation::lane() / 4, pair = emulation::lane() % 4;
   for (int i = 0; i < 4; ++i)
     for (int word = 0; word < 8; ++word) {
@@ -93,8 +92,7 @@ inline void load_matrices(Word (&words)[4], const uint8_t* row,
                           const emulation::Location& location = emulation::Location::current()) {
   if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
     emulation::fail_thread("load_matrices: a row does not begin at a multiple of 16 bytes", location);
-  const uint8_t* rows[32];
-  std::memcpy(rows, emulation::warp_gather(&row, sizeof row, location), sizeof rows);
+  const auto* const rows = static_cast<const uint8_t* const*>(emulation::warp_gather(&row, sizeof row, location));
   const int lane = emulation::lane();
   for (int i = 0; i < 4; ++i) std::memcpy(&words[i], rows[8 * i + lane / 4] + lane % 4 * 4, sizeof(Word));
 }
@@ -131,8 +129,8 @@ inline void load_transposed(Word (&words)[4], const BFloat16* row,
                             const emulation::Location& location = emulation::Location::current()) {
   if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
     emulation::fail_thread("load_transposed: a row does not begin at a multiple of 16 bytes", location);
-  BFloat16 rows[32][8];
-  std::memcpy(rows, emulation::warp_gather(row, sizeof rows[0], location), sizeof rows);
+  using Row = BFloat16[8];
+  const auto* const rows = static_cast<const Row*>(emulation::warp_gather(row, sizeof(Row), location));
   const int column = emulation::lane() / 4, pair = emulation::lane() % 4;
   for (int i = 0; i < 4; ++i)
     words[i] = static_cast<Word>(rows[8 * i + 2 * pair][column].bits) |
