@@ -182,9 +182,9 @@ TEST_CASE("mnist: trained on its files, evaluated on those of the test split") {
   }
   CHECK(read_text(folder / "float") == read_text(folder / "integer"));
 
-  const Finished grey =
-      program("train " + std::string(kSourceFolder) + "/configs/resnet20_cifar_4bit.json --data mnist:" +
-              folder.string() + " --out " + folder / "grey" + " --set data.validation=10 --set data.batch=10");
+  const Finished grey = program("train " + std::string(kSourceFolder) +
+                                "/configs/resnet20_cifar_4bit.json --data mnist:" + folder.string() + " --out " +
+                                folder / "grey" + " --set data.validation=10 --set data.batch=10");
   CHECK(grey.exit_code == 78);
   CHECK(grey.error.find("the images of mnist have 1 channels, resnet20 takes 3") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(folder / "grey"));
