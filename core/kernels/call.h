@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/kernels/arguments.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/trace.h"
 
@@ -52,61 +53,12 @@ void add_kernel_time(std::string_view name, double seconds);
 /// Error(internal) naming the kernel when `fast` is not `plain` up to rounding (integers: exactly).
 void compare_outputs(std::string_view kernel, const Tensor& fast, const Tensor& plain);
 
-inline bool is_double(const Tensor& tensor) { return tensor.dtype() == DType::f64; }
-inline bool is_double(const Quantized& q) { return q.step.dtype() == DType::f64; }
-inline bool is_double(const std::vector<SgdItem>& items) { return !items.empty() && is_double(items[0].parameter); }
-template <typename Other>
-bool is_double(const Other&) {
-  return false;
-}
-
-// Calls use(tensor) for each defined tensor of a kernel's argument. A new struct of arguments needs a line here.
-template <typename Value, typename Use>
-requires(std::is_arithmetic_v<Value> || std::is_enum_v<Value>) void for_each_tensor(const Value&, Use&&) {}
-template <typename Use>
-void for_each_tensor(const Conv2dGeometry&, Use&&) {}
-template <typename Use>
-void for_each_tensor(const PoolGeometry&, Use&&) {}
-template <typename Use>
-void for_each_tensor(const Tensor& tensor, Use&& use) {
-  if (tensor.defined()) use(tensor);
-}
-template <typename Use, typename... Tensors>
-void for_all_tensors(Use&& use, const Tensors&... tensors) {
-  (for_each_tensor(tensors, use), ...);
-}
-template <typename Use>
-void for_each_tensor(const Quantized& q, Use&& use) {
-  for_all_tensors(use, q.codes, q.step);
-}
-template <typename Use>
-void for_each_tensor(const BatchNormTerms& norm, Use&& use) {
-  for_all_tensors(use, norm.mean, norm.variance, norm.gamma, norm.beta);
-}
-template <typename Use>
-void for_each_tensor(const std::vector<SgdItem>& items, Use&& use) {
-  for (const SgdItem& item : items) for_all_tensors(use, item.gradient, item.parameter, item.velocity, item.squares);
-}
-template <typename Use>
-void for_each_tensor(const ResidentImages& data, Use&& use) {
-  for_all_tensors(use, data.images, data.labels, data.tables);
-}
-template <typename Use>
-void for_each_tensor(const CodesConvolution& convolution, Use&& use) {
-  for_all_tensors(use, convolution.x, convolution.w);
-}
-template <typename Use>
-void for_each_tensor(const ChannelThresholds& t, Use&& use) {
-  for_all_tensors(use, t.values, t.rising, t.levels, t.factor, t.offset, t.table);
-}
-template <typename Use>
-void for_each_tensor(const ValueTerms& terms, Use&& use) {
-  for_all_tensors(use, terms.scale, terms.shift, terms.shortcut);
-}
-template <typename Use>
-void for_each_tensor(const ValuesOutput& out, Use&& use) {
-  for_each_tensor(out.values, use);
-  for (const CodesOutput& codes : out.codes) for_all_tensors(use, codes.table, codes.codes);
+// A call that is computed by the reference alone.
+template <typename Argument>
+bool is_double(const Argument& argument) {
+  bool found = false;
+  for_each_tensor(argument, [&](const Tensor& tensor) { found = found || tensor.dtype() == DType::f64; });
+  return found;
 }
 
 template <typename Argument>
@@ -116,72 +68,22 @@ bool on_device(const Argument& argument) {
   return found;
 }
 
-// A kernel's argument for the plain run of a checked call: outputs get memory of their own, inputs are shared unless
+// The argument of the plain run of a checked call: what is written gets memory of its own, inputs are shared unless
 // they lie on a device.
-inline Tensor on_host(const Tensor& tensor) { return tensor.on(Device{}); }
-inline Tensor twin(Tensor& output) { return on_device(output) ? on_host(output) : output.clone(); }
-inline Quantized twin(Quantized& output) { return {twin(output.codes), twin(output.step), output.levels}; }
-inline Tensor twin(const Tensor& input) { return on_host(input); }
-inline Quantized twin(const Quantized& input) { return {on_host(input.codes), on_host(input.step), input.levels}; }
-inline BatchNormTerms twin(const BatchNormTerms& norm) {
-  return {on_host(norm.mean), on_host(norm.variance), on_host(norm.gamma),
-          on_host(norm.beta), norm.epsilon,           norm.constant_statistics};
-}
-inline ResidentImages twin(const ResidentImages& data) {
-  return {on_host(data.images), on_host(data.labels), on_host(data.tables), data.pad};
-}
-inline std::vector<SgdItem> twin(const std::vector<SgdItem>& items) {
-  std::vector<SgdItem> twins = items;
-  for (SgdItem& item : twins)
-    for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity, &item.squares})
-      if (tensor->defined()) *tensor = twin(*tensor);
-  return twins;
-}
-inline CodesConvolution twin(const CodesConvolution& convolution) {
-  return {on_host(convolution.x), on_host(convolution.w), convolution.geometry};
-}
-inline ChannelThresholds twin(const ChannelThresholds& t) {
-  return {on_host(t.values),
-          on_host(t.rising),
-          on_host(t.levels),
-          on_host(t.factor),
-          on_host(t.offset),
-          on_host(t.table),
-          t.top};
-}
-inline ValueTerms twin(const ValueTerms& terms) {
-  return {terms.step, on_host(terms.scale), on_host(terms.shift), on_host(terms.shortcut), terms.relu};
-}
-inline ValuesOutput twin(ValuesOutput& out) {
-  ValuesOutput copy{twin(out.values), out.codes};
-  for (CodesOutput& codes : copy.codes) codes.table = on_host(codes.table), codes.codes = twin(codes.codes);
-  return copy;
-}
-template <typename Input>
-const Input& twin(const Input& input) {
-  return input;
+template <typename Argument>
+auto twin(Argument& argument) {
+  return with_tensors(argument, [](const Tensor& tensor) {
+    return kIsWritten<Argument> && tensor.on_cpu() ? tensor.clone() : tensor.on(Device{});
+  });
 }
 
-inline void compare(std::string_view kernel, Tensor& fast, const Tensor& plain) {
-  compare_outputs(kernel, on_host(fast), plain);
+template <typename Argument>
+void compare(std::string_view kernel, Argument& fast, const std::remove_const_t<Argument>& plain) {
+  if constexpr (kIsWritten<Argument>)
+    for_each_pair(fast, plain, [&](const Tensor& of_fast, const Tensor& of_plain) {
+      compare_outputs(kernel, of_fast.on(Device{}), of_plain);
+    });
 }
-inline void compare(std::string_view kernel, Quantized& fast, const Quantized& plain) {
-  compare(kernel, fast.codes, plain.codes);
-  compare(kernel, fast.step, plain.step);
-}
-inline void compare(std::string_view kernel, const std::vector<SgdItem>& fast, const std::vector<SgdItem>& plain) {
-  for (size_t i = 0; i < fast.size(); ++i) {
-    compare_outputs(kernel, on_host(fast[i].parameter), plain[i].parameter);
-    compare_outputs(kernel, on_host(fast[i].velocity), plain[i].velocity);
-    if (fast[i].squares.defined()) compare_outputs(kernel, on_host(fast[i].squares), plain[i].squares);
-  }
-}
-inline void compare(std::string_view kernel, ValuesOutput& fast, const ValuesOutput& plain) {
-  if (fast.values.defined()) compare(kernel, fast.values, plain.values);
-  for (size_t i = 0; i < fast.codes.size(); ++i) compare(kernel, fast.codes[i].codes, plain.codes[i].codes);
-}
-template <typename Input>
-void compare(std::string_view, const Input&, const Input&) {}
 
 template <typename Family, typename... Parameters, size_t... I>
 void call_checked(std::string_view name, const Kernels& kernels, void (Family::*kernel)(Parameters...) const,

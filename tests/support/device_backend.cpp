@@ -1,9 +1,11 @@
 #include "tests/support/device_backend.h"
 
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "core/kernels/accelerator.h"
+#include "core/kernels/arguments.h"
 #include "core/kernels/call.h"
 #include "core/kernels/cuda/context.h"
 
@@ -12,48 +14,19 @@ namespace {
 
 const Device kDevice{DeviceType::cuda, 0};
 
-Tensor moved(const Tensor& tensor) { return tensor.defined() ? tensor.on(kDevice) : tensor; }
-Quantized moved(const Quantized& q) { return {moved(q.codes), moved(q.step), q.levels}; }
-BatchNormTerms moved(const BatchNormTerms& norm) {
-  return {moved(norm.mean), moved(norm.variance), moved(norm.gamma),
-          moved(norm.beta), norm.epsilon,         norm.constant_statistics};
-}
-ResidentImages moved(const ResidentImages& data) {
-  return {moved(data.images), moved(data.labels), moved(data.tables), data.pad};
-}
-CodesConvolution moved(const CodesConvolution& convolution) {
-  return {moved(convolution.x), moved(convolution.w), convolution.geometry};
-}
-ChannelThresholds moved(const ChannelThresholds& t) {
-  return {moved(t.values), moved(t.rising), moved(t.levels), moved(t.factor), moved(t.offset), moved(t.table), t.top};
-}
-ValueTerms moved(const ValueTerms& terms) {
-  return {terms.step, moved(terms.scale), moved(terms.shift), moved(terms.shortcut), terms.relu};
-}
-ValuesOutput moved(const ValuesOutput& out) {
-  ValuesOutput there{moved(out.values), out.codes};
-  for (CodesOutput& codes : there.codes) codes.table = moved(codes.table), codes.codes = moved(codes.codes);
-  return there;
-}
-template <typename Other>
-Other moved(const Other& other) {
-  return other;
+template <typename Argument>
+auto moved(Argument& argument) {
+  return with_tensors(argument, [](const Tensor& tensor) { return tensor.on(kDevice); });
 }
 
-void bring_back(Tensor& tensor, const Tensor& result) {
-  const Tensor copy = result.on(Device{});
-  tensor.copy_from({copy.raw(), copy.bytes()});
+template <typename Argument>
+void bring_back(Argument& argument, const std::remove_const_t<Argument>& result) {
+  if constexpr (kIsWritten<Argument>)
+    for_each_pair(argument, result, [](Tensor tensor, const Tensor& there) {
+      const Tensor copy = there.on(Device{});
+      tensor.copy_from({copy.raw(), copy.bytes()});
+    });
 }
-void bring_back(Quantized& q, const Quantized& result) {
-  bring_back(q.codes, result.codes);
-  bring_back(q.step, result.step);
-}
-void bring_back(ValuesOutput& out, const ValuesOutput& result) {
-  if (out.values.defined()) bring_back(out.values, result.values);
-  for (size_t i = 0; i < out.codes.size(); ++i) bring_back(out.codes[i].codes, result.codes[i].codes);
-}
-template <typename Input>
-void bring_back(const Input&, const Input&) {}
 
 // Gradients in float32 as the reference has them, not in tf32.
 void use_plain_arithmetic() {
@@ -254,18 +227,7 @@ class Update : public UpdateKernels {
     through(&UpdateKernels::sgd, gradient, settings, parameter, velocity);
   }
   void sgd_all(const std::vector<SgdItem>& items, const Tensor& rates) const override {
-    use_plain_arithmetic();
-    std::vector<SgdItem> there = items;
-    for (SgdItem& item : there)
-      for (Tensor* tensor : {&item.gradient, &item.parameter, &item.velocity, &item.squares})
-        if (tensor->defined()) *tensor = moved(*tensor);
-    cuda_kernels().update->sgd_all(there, moved(rates));
-    for (size_t i = 0; i < items.size(); ++i) {
-      SgdItem item = items[i];
-      bring_back(item.parameter, there[i].parameter);
-      bring_back(item.velocity, there[i].velocity);
-      if (item.squares.defined()) bring_back(item.squares, there[i].squares);
-    }
+    through(&UpdateKernels::sgd_all, items, rates);
   }
 };
 
