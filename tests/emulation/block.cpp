@@ -84,6 +84,7 @@ struct Block {
 };
 
 Block* block = nullptr;
+char start_of_grid, end_of_grid;  // the host's writes before a launch, and its reads after
 
 // Fibers live as long as the process: each one is a stack.
 std::vector<std::unique_ptr<Fiber>>& all_fibers() {
@@ -133,7 +134,12 @@ void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vecto
         thread.fiber = free_fibers.back();
         free_fibers.pop_back();
       }
-      thread.fiber->start([&kernel] { kernel(); });  // a copy for each thread would be one of its arguments too
+      // Not a copy of the kernel for each thread, which would be one of its arguments too.
+      thread.fiber->start([&kernel] {
+        acquire(&start_of_grid);
+        kernel();
+        release(&end_of_grid);
+      });
     }
     position = thread.place;
     b.now = &thread;
@@ -198,21 +204,15 @@ void run_grid(dim3 grid, dim3 size, const std::function<void()>& kernel) {
   std::vector<uint32_t> order(size_t{grid.x} * grid.y * grid.z);
   std::iota(order.begin(), order.end(), 0u);
   shuffle(order);
-  static char start_of_grid, end_of_grid;
   // Two blocks in the same shared memory would look like a race: nothing orders them.
   const auto shared = std::make_unique_for_overwrite<std::byte[]>(kThreadSanitizer ? order.size() * kSharedLimit : 0);
   release(&start_of_grid);
-  const std::function<void()> ordered = [&] {
-    acquire(&start_of_grid);
-    kernel();
-    release(&end_of_grid);
-  };
   try {
     for (const uint32_t n : order) {
       own.own_shared = kThreadSanitizer ? shared.get() + size_t{n} * kSharedLimit : nullptr;
       own.first_fiber += 7;
       reset(own, grid, size, {n % grid.x, n / grid.x % grid.y, n / (grid.x * grid.y)});
-      run_block(own, kThreadSanitizer ? ordered : kernel);
+      run_block(own, kernel);
     }
   } catch (...) {
     block = former;

@@ -26,7 +26,7 @@ TEST_CASE("cuda: every input pixel has one tile in charge of it") {
     for (const int capacity : {20, 64, 256}) {
       CAPTURE(problem.text());
       CAPTURE(capacity);
-      const auto found = TilePlan::of(problem.x(), problem.w(), problem.y(), problem.geometry, capacity, 64, 46592);
+      const auto found = TilePlan::of(sizes_of(problem.x(), problem.w(), problem.geometry), capacity, 64, 46592);
       REQUIRE(found.has_value());
       const TilePlan& plan = *found;
       CHECK(plan.tile_height * plan.tile_width <= capacity);

@@ -1,5 +1,6 @@
 // The weight gradient of a convolution of images: of three input channels there is nothing to multiply on tensor cores,
 // and a vendor's kernels leave most of a device idle. Products and sums are float32.
+#include "core/kernels/cuda/convolution_sizes.h"
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/cuda/wide.h"
 
@@ -14,11 +15,9 @@ constexpr int kMostBox = 4096;             // floats of the input below a tile
 constexpr int kBlocks = 256, kGroup = 16;  // at most; blocks whose sums one of them adds up first
 constexpr int kEntries = kOutputs * 32;    // sums of a block: an output's terms, one for each lane
 
-struct ImagePlan {
-  int height, width, channels;
-  int out_height, out_width, outputs;
-  int kernel_width, terms, stride, padding;  // terms: of an output, kernel position by kernel position
-  int box_height, box_width;                 // pixels of the input below a tile
+struct ImagePlan : ConvolutionSizes {
+  int terms;                  // of an output, kernel position by kernel position
+  int box_height, box_width;  // pixels of the input below a tile
   int tiles_down, tiles_across, tiles;
 };
 
@@ -115,18 +114,15 @@ __global__ void __launch_bounds__(kThreads)
       gw[int64_t{first_output + k * (kThreads / 32) + warp} * plan.terms + lane] = totals[k];
 }
 
-ImagePlan plan_of(const Shape& x, const Shape& w, const Shape& gy, const Conv2dGeometry& geometry) {
-  const auto narrow = [](int64_t size) { return static_cast<int>(std::min<int64_t>(size, INT32_MAX)); };
+ImagePlan plan_of(const ConvolutionSizes& sizes) {
   ImagePlan plan{};
-  plan.height = narrow(x[1]), plan.width = narrow(x[2]), plan.channels = narrow(x[3]);
-  plan.out_height = narrow(gy[1]), plan.out_width = narrow(gy[2]), plan.outputs = narrow(gy[3]);
-  plan.kernel_width = narrow(w[2]), plan.terms = narrow(w[1] * w[2] * w[3]);
-  plan.stride = narrow(geometry.stride), plan.padding = narrow(geometry.padding);
-  plan.box_height = narrow((kTileRows - 1) * geometry.stride + w[1]);
-  plan.box_width = narrow((kTileColumns - 1) * geometry.stride + w[2]);
-  plan.tiles_down = narrow((gy[1] + kTileRows - 1) / kTileRows);
-  plan.tiles_across = narrow((gy[2] + kTileColumns - 1) / kTileColumns);
-  plan.tiles = narrow(x[0] * plan.tiles_down * plan.tiles_across);
+  static_cast<ConvolutionSizes&>(plan) = sizes;
+  plan.terms = plan.taps() * plan.channels;
+  plan.box_height = (kTileRows - 1) * plan.stride + plan.kernel_height;
+  plan.box_width = (kTileColumns - 1) * plan.stride + plan.kernel_width;
+  plan.tiles_down = (plan.out_height + kTileRows - 1) / kTileRows;
+  plan.tiles_across = (plan.out_width + kTileColumns - 1) / kTileColumns;
+  plan.tiles = plan.images * plan.tiles_down * plan.tiles_across;
   return plan;
 }
 
@@ -142,7 +138,7 @@ bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry
 void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw) {
   require(is_of_images(x.shape(), gw.shape(), geometry), "not a convolution of images: ", x.shape(), " by ",
           gw.shape());
-  const ImagePlan plan = plan_of(x.shape(), gw.shape(), gy.shape(), geometry);
+  const ImagePlan plan = plan_of(sizes_of(x.shape(), gw.shape(), geometry));
   const dim3 grid(static_cast<unsigned>(std::min(plan.tiles, kBlocks)), static_cast<unsigned>(plan.outputs / kOutputs));
   Scratch<float> partial(size_t{grid.x} * grid.y * kEntries);
   launch({"image weight gradient", gy.bytes() + x.bytes(), gw.bytes()}, image_weight_gradient_kernel, grid, plan,

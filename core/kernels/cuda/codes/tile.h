@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/cuda/convolution_sizes.h"
 #include "core/kernels/cuda/mma.h"
 
 // A convolution of codes as products of matrices (m16n8k32), for one block: the sums of kTilePixels output pixels and
@@ -22,10 +22,7 @@ inline constexpr int kTilePixels = 128;
 inline constexpr int kMostInputPixels = 576;
 
 /// How the output is cut into tiles. Made on the host.
-struct CodesTilePlan {
-  int images, height, width, channels;  // of the input
-  int kernel_h, kernel_w, outputs, out_height, out_width;
-  int stride, padding;
+struct CodesTilePlan : ConvolutionSizes {
   int step;                   // input pixels from one pixel of the tile to the next
   int log_rows, log_columns;  // outputs of a tile in one image, as powers of two
   int in_rows, in_columns;    // inputs of a tile in one image
@@ -33,19 +30,9 @@ struct CodesTilePlan {
   int tiles_down, tiles_across, tiles_of_images;
 
   CodesTilePlan(const Shape& x, const Shape& w, const Conv2dGeometry& geometry)
-      : images(static_cast<int>(x[0])),
-        height(static_cast<int>(x[1])),
-        width(static_cast<int>(x[2])),
-        channels(static_cast<int>(x[3])),
-        kernel_h(static_cast<int>(w[1])),
-        kernel_w(static_cast<int>(w[2])),
-        outputs(static_cast<int>(w[0])),
-        out_height(static_cast<int>(geometry.output_size(x[1], w[1]))),
-        out_width(static_cast<int>(geometry.output_size(x[2], w[2]))),
-        stride(static_cast<int>(geometry.stride)),
-        padding(static_cast<int>(geometry.padding)) {
+      : ConvolutionSizes(sizes_of(x, w, geometry)) {
     require(x[0] * x[1] * x[2] < (int64_t{1} << 31), "a batch too large for one convolution: ", x);
-    const bool one_by_one = kernel_h == 1 && kernel_w == 1;
+    const bool one_by_one = taps() == 1;
     int most_columns = 16;
     if (one_by_one && stride == 1 && padding == 0) {  // the batch is one long row of pixels
       width = out_width = images * height * width;
@@ -57,8 +44,8 @@ struct CodesTilePlan {
     log_rows = std::min(log_up(out_height), log_up(kTilePixels) - log_columns);
     // Of a window of one pixel only those that are read go into the tile.
     step = one_by_one ? stride : 1;
-    in_rows = ((1 << log_rows) - 1) * tile_stride() + kernel_h;
-    in_columns = ((1 << log_columns) - 1) * tile_stride() + kernel_w;
+    in_rows = ((1 << log_rows) - 1) * tile_stride() + kernel_height;
+    in_columns = ((1 << log_columns) - 1) * tile_stride() + kernel_width;
     tile_images = std::min(kTilePixels >> (log_rows + log_columns), kMostInputPixels / (in_rows * in_columns));
     if (tile_images == 0) return;
     const auto parts = [](int whole, int part) { return (whole + part - 1) / part; };
@@ -154,7 +141,7 @@ class CodesWarpSums {
 
  public:
   __device__ CodesWarpSums(const CodesTilePlan& plan, const Share& share, int first_output) : sums_{} {
-    const int taps = plan.kernel_h * plan.kernel_w;
+    const int taps = plan.taps();
     for (int tile = 0; tile < Share::kRowTiles; ++tile)
       for (int half = 0; half < 2; ++half) {
         const int pixel = share.pixel(tile, half), across = pixel & ((1 << plan.log_columns) - 1);
@@ -173,7 +160,7 @@ class CodesWarpSums {
 
   /// Adds the products of the channels in the tile, which are `first_channel` and the following.
   __device__ void add(const CodesTilePlan& plan, const Word* tile, const Word* w, int first_channel) {
-    const int taps = plan.kernel_h * plan.kernel_w, weight_step = plan.channels / 4;
+    const int taps = plan.taps(), weight_step = plan.channels / 4;
     const Word* weights = w + first_channel / 4;
     for (int tap = 0; tap < taps; tap += kTaps) {
       Fragment b[Share::kColumnTiles];
@@ -213,7 +200,7 @@ class CodesWarpSums {
     return result;
   }
   __device__ static int tile_word(const CodesTilePlan& plan, int tap) {
-    return (tap / plan.kernel_w * plan.in_columns + tap % plan.kernel_w) * (kChunk / 4);
+    return (tap / plan.kernel_width * plan.in_columns + tap % plan.kernel_width) * (kChunk / 4);
   }
   __device__ static void multiply(int32_t (&sums)[4], const Word (&a)[4], const Word (&b)[2]) {
     if constexpr (std::is_signed_v<Code>)

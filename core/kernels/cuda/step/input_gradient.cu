@@ -13,11 +13,11 @@ __device__ void multiply_tile(const Plan& plan, const InputTile& tile, const Out
                               const float* coefficients, float step, const int8_t* codes, bool weights_are_there,
                               Word* stage, float (&sums)[Share::kRows][Share::kTiles][4]) {
   Word* const weights = stage + plan.weight_place;
-  for (int first = 0; first < plan.out_channels; first += plan.chunk) {
-    const int count = min(plan.chunk, plan.out_channels - first);
+  for (int first = 0; first < plan.outputs; first += plan.chunk) {
+    const int count = min(plan.chunk, plan.outputs - first);
     __syncthreads();  // the stage may still be read
     stage_gradient<kBatch>(plan, tile, gy, coefficients, step, first, count, stage);
-    for (int tap = 0; tap < plan.taps; tap += plan.taps_at_once) {
+    for (int tap = 0; tap < plan.taps(); tap += plan.taps_at_once) {
       const int taps = plan.taps_from(tap);
       if (tap > 0) __syncthreads();
       if (!weights_are_there) stage_weights<kColumns>(plan, codes, tap, taps, first, count, weights);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const Share share;
   const int first = static_cast<int>(blockIdx.y) * kColumns, columns = min(kColumns, plan.channels - first);
   const ValuePass<kNorms> pass(gradient, first, columns, terms[0].values, kColumns, table);
-  prepare_coefficients(gy, plan.out_channels, coefficients[0].values);
+  prepare_coefficients(gy, plan.outputs, coefficients[0].values);
   const float w_step = step[0], x_step = gy.x.step();
 
   ValueSums<kPack, kNorms> sums[Share::kGroups] = {};
@@ -127,23 +127,18 @@ bool run_any(InputGradientPlan plan, const ConvolutionOutputGradient& gy, const 
   return true;
 }
 
-InputGradientPlan plan_of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
-  const auto narrow = [](int64_t size) { return static_cast<int>(size); };
+InputGradientPlan plan_of(const ConvolutionSizes& sizes) {
   InputGradientPlan plan{};
-  plan.height = narrow(x[1]), plan.width = narrow(x[2]), plan.channels = narrow(x[3]);
-  plan.out_height = narrow(y[1]), plan.out_width = narrow(y[2]), plan.out_channels = narrow(y[3]);
-  plan.kernel_height = narrow(w[1]), plan.kernel_width = narrow(w[2]);
-  plan.taps = plan.kernel_height * plan.kernel_width;
-  plan.stride = narrow(geometry.stride), plan.padding = narrow(geometry.padding);
+  static_cast<ConvolutionSizes&>(plan) = sizes;
   return plan;
 }
 
 }  // namespace
 
-bool fits_input_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
-  InputGradientPlan plan = plan_of(x, w, y, geometry);
+bool fits_input_gradient(const ConvolutionSizes& sizes) {
+  InputGradientPlan plan = plan_of(sizes);
   cut<64, 32>(plan);  // the smallest tiles
-  return plan.chunk >= 16 && geometry.padding < w[1] && geometry.padding < w[2];
+  return plan.chunk >= 16 && sizes.padding < sizes.kernel_height && sizes.padding < sizes.kernel_width;
 }
 
 void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized& w, const Conv2dGeometry& geometry,
@@ -158,9 +153,10 @@ void launch_input_gradient(const ConvolutionOutputGradient& gy, const Quantized&
   require(!gy.computed || (gy.computed->x.shape() == y && gy.computed->coefficients.shape() == Shape{y[3], 3}), "dy ",
           y, " of a batch norm's input ", gy.computed ? gy.computed->x.shape() : y);
   require(!gy.computed || y[3] <= kFusedChannels, "dy of ", y[3], " channels is computed on the way");
-  require(fits_input_gradient(x, weight, y, geometry), "a convolution ", weight, " padded by ", geometry.padding,
+  const ConvolutionSizes sizes = sizes_of(x, weight, geometry);
+  require(fits_input_gradient(sizes), "a convolution ", weight, " padded by ", geometry.padding,
           " does not fit the fused input gradient");
-  const InputGradientPlan plan = plan_of(x, weight, y, geometry);
+  const InputGradientPlan plan = plan_of(sizes);
   with_norms(gradient, [&](auto norms) {
     // The sums of two batch norms for 32 columns of 128 pixels are more than the registers hold.
     constexpr int kNorms = decltype(norms)::value, kMedium = kNorms == 2 ? 64 : 128;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/kernels/cuda/convolution_sizes.h"
 #include "core/kernels/cuda/step/value_gradient.h"
 
 // The parts of the kernel of launch_input_gradient. A block goes through tiles of input pixels; for each it stages the
@@ -16,10 +17,7 @@ template <int kColumns>
 inline constexpr int kWeightPitch = kColumns / 2 + 4;
 
 /// Shapes, and how the work is cut: by the shapes alone.
-struct InputGradientPlan {
-  int height, width, channels;              // of the input
-  int out_height, out_width, out_channels;  // of dy
-  int kernel_height, kernel_width, taps, stride, padding;
+struct InputGradientPlan : ConvolutionSizes {
   int tile_height, log_tile_width, tile_width, tiles_down, tiles_across, tiles;
   int rounds;  // tiles of a block, one after the other
   int halo_height, halo_width;
@@ -30,7 +28,7 @@ struct InputGradientPlan {
   bool weights_stay;                   // all are staged before a block's first tile
   static constexpr int kUnrolled = 1;  // taps, and steps of channels, in the code
 
-  __device__ int taps_from(int tap) const { return min(taps_at_once, taps - tap); }
+  __device__ int taps_from(int tap) const { return min(taps_at_once, taps() - tap); }
 };
 
 /// What of a plan depends on the tile and on shared memory.
@@ -44,7 +42,7 @@ constexpr void cut(InputGradientPlan& plan) {
 
   const int pixels = plan.halo_height * plan.halo_width + 1;
   int gradient_words = 0, tap_words = 0;
-  for (plan.chunk = std::min(64, plan.out_channels); plan.chunk >= 16; plan.chunk -= 16) {
+  for (plan.chunk = std::min(64, plan.outputs); plan.chunk >= 16; plan.chunk -= 16) {
     plan.pitch = plan.chunk / 2 + 4;
     gradient_words = pixels * plan.pitch;
     tap_words = plan.chunk * kWeightPitch<kColumns>;
@@ -52,8 +50,8 @@ constexpr void cut(InputGradientPlan& plan) {
   }
   if (plan.chunk < 16) return;
   plan.weight_place = gradient_words;
-  plan.taps_at_once = std::min(plan.taps, (kStageWords - plan.weight_place) / tap_words);
-  plan.weights_stay = plan.chunk == plan.out_channels && plan.taps_at_once == plan.taps;
+  plan.taps_at_once = std::min(plan.taps(), (kStageWords - plan.weight_place) / tap_words);
+  plan.weights_stay = plan.chunk == plan.outputs && plan.taps_at_once == plan.taps();
 }
 
 /// The plan of most convolutions: 3 x 3, stride 1, as many channels of dy as of the input. What is the same for all of
@@ -62,27 +60,28 @@ template <int kPixels, int kColumns, int kChannels>
 struct SquarePlan : InputGradientPlan {
   static constexpr InputGradientPlan kCut = [] {
     InputGradientPlan plan{};
-    plan.height = plan.width = 16, plan.channels = plan.out_channels = kChannels;
-    plan.kernel_height = plan.kernel_width = 3, plan.taps = 9, plan.stride = plan.padding = 1;
+    plan.height = plan.width = 16, plan.channels = plan.outputs = kChannels;
+    plan.kernel_height = plan.kernel_width = 3, plan.stride = plan.padding = 1;
     cut<kPixels, kColumns>(plan);
     return plan;
   }();
-  static constexpr int channels = kCut.channels, out_channels = kCut.out_channels;
-  static constexpr int kernel_height = 3, kernel_width = 3, taps = 9, stride = 1, padding = 1;
+  static constexpr int channels = kCut.channels, outputs = kCut.outputs;
+  static constexpr int kernel_height = 3, kernel_width = 3, stride = 1, padding = 1;
   static constexpr int tile_height = kCut.tile_height, log_tile_width = kCut.log_tile_width,
                        tile_width = kCut.tile_width;
   static constexpr int halo_height = kCut.halo_height, halo_width = kCut.halo_width;
   static constexpr int chunk = kCut.chunk, pitch = kCut.pitch, weight_place = kCut.weight_place;
-  static constexpr int taps_at_once = kCut.taps_at_once == taps ? taps : kCut.taps_at_once >= 3 ? 3 : 1;
+  static constexpr int taps_at_once = kCut.taps_at_once == 9 ? 9 : kCut.taps_at_once >= 3 ? 3 : 1;
   static constexpr bool weights_stay = kCut.weights_stay;
-  static constexpr int kUnrolled = taps;
-  static_assert(chunk == out_channels);
+  static constexpr int kUnrolled = 9;
+  static_assert(chunk == outputs);
 
+  __device__ static constexpr int taps() { return 9; }
   __device__ static constexpr int taps_from(int) { return taps_at_once; }
   /// Narrow images have tiles of another shape.
   static bool fits(const InputGradientPlan& plan) {
     return plan.kernel_height == 3 && plan.kernel_width == 3 && plan.stride == 1 && plan.padding == 1 &&
-           plan.channels == kChannels && plan.out_channels == kChannels && plan.width > tile_width / 2;
+           plan.channels == kChannels && plan.outputs == kChannels && plan.width > tile_width / 2;
   }
 };
 
@@ -259,7 +258,7 @@ __device__ void stage_gradient(const Plan& plan, const InputTile& tile, const Ou
       item.owns = item.inside && stores &&
                   is_own(row, plan.stride, plan.padding, plan.kernel_height, plan.height, tile.top, plan.tile_height) &&
                   is_own(column, plan.stride, plan.padding, plan.kernel_width, plan.width, tile.left, plan.tile_width);
-      item.i = (corner + (down * plan.out_width + across)) * plan.out_channels + first + item.c;
+      item.i = (corner + (down * plan.out_width + across)) * plan.outputs + first + item.c;
       if (item.inside) item.fetched = FetchedGradient::of(gy, item.i);
     }
     for (int k = 0; k < kBatch; ++k) {
@@ -306,7 +305,7 @@ __device__ void stage_weights(const Plan& plan, const int8_t* codes, int first_t
     const int column = static_cast<int>(blockIdx.y) * kColumns + sixteen * 16;
     Quad own = {}, even, odd;
     if (column < plan.channels) {
-      const int64_t place = (int64_t{first + out} * plan.taps + first_tap + tap) * plan.channels + column;
+      const int64_t place = (int64_t{first + out} * plan.taps() + first_tap + tap) * plan.channels + column;
       own = load<4>(reinterpret_cast<const Word*>(codes + place), 0);
     }
     for (int i = 0; i < 4; ++i) even[i] = pair_of_codes(own[i]), odd[i] = pair_of_codes(own[i] >> 16);

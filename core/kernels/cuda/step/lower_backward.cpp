@@ -25,7 +25,7 @@ bool Lowering::convolve_backward_input(const TracedCall& call) {
   // The weights' rule has seen them; the input's codes are of 8 bits where the quantizer's are.
   if (gradient == norm_gradients_.end() || !weight_of_codes_.contains(w.codes.raw()) || geometry.groups != 1 ||
       w.shape()[0] % kChannelTile != 0 || w.shape()[3] % kChannelTile != 0 || user == trace_.size() ||
-      !is_quantizer(trace_[user]) || !fits_input_gradient(gx.shape(), w.shape(), gy.shape(), geometry))
+      !is_quantizer(trace_[user]) || !fits_input_gradient(sizes_of(gx.shape(), w.shape(), geometry)))
     return false;
   auto conv = std::make_shared<PendingConvolution>(PendingConvolution{{}, w, geometry});
   if (w.shape()[0] <= kFusedChannels) {
@@ -63,7 +63,7 @@ bool Lowering::convolve_backward_weight(const TracedCall& call) {
       geometry.groups != 1 || w[0] % kChannelTile != 0 || w[3] % kChannelTile != 0 || user == trace_.size() ||
       trace_[user].name != "quantize_weight_backward" ||
       !weight_of_codes_.contains(trace_[user].get<Quantized>(3).codes.raw()) ||
-      !fits_weight_gradient(x.shape(), w, gy.shape(), geometry))
+      !fits_weight_gradient(sizes_of(x.shape(), w, geometry)))
     return false;
   const Tensor partial({splits_of(gy.shape(), w), w[0], w[1], w[2], w[3]}, DType::f32, kCuda);
   weight_end_of_[gw.raw()] = weight_ends_.size();

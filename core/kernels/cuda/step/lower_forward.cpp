@@ -95,10 +95,10 @@ bool Lowering::batch_norm(const TracedCall& call) {
   return true;
 }
 
-bool Lowering::fusable(const Quantized& x, const Quantized& w, const Shape& y, const Conv2dGeometry& geometry) const {
+bool Lowering::fusable(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) const {
   return weight_of_codes_.contains(w.codes.raw()) && x.codes.dtype() == DType::u8 && geometry.groups == 1 &&
          w.shape()[0] % kChannelTile == 0 && w.shape()[3] % kChannelTile == 0 &&
-         fits_convolution(x.shape(), w.shape(), y, geometry);
+         fits_convolution(sizes_of(x.shape(), w.shape(), geometry));
 }
 
 StatisticsOutput Lowering::statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels) {
@@ -117,7 +117,7 @@ bool Lowering::convolve(const TracedCall& call) {
   const auto &x = call.get<Quantized>(0), &w = call.get<Quantized>(1);
   const auto& geometry = call.get<Conv2dGeometry>(2);
   const auto &y = call.get<Tensor>(3), &mean = call.get<Tensor>(4);
-  if (!fusable(x, w, y.shape(), geometry)) return false;
+  if (!fusable(x, w, geometry)) return false;
   ++convolutions_;
   Sums sums{Tensor(y.shape(), DType::s16, kCuda), Tensor(y.shape(), DType::s32, kCuda), x.step, w.step};
   StatisticsOutput statistics = statistics_of(mean, call.get<Tensor>(5), y.size(3));

@@ -69,7 +69,7 @@ class Lowering {
   // As one operand in front of a batch norm or beside another one; x is stored where it is more than that.
   Operand operand_of(const Tensor& x);
   Operand normalised(const Tensor& x, const BatchNormTerms& norm);
-  bool fusable(const Quantized& x, const Quantized& w, const Shape& y, const Conv2dGeometry& geometry) const;
+  bool fusable(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) const;
   StatisticsOutput statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels);
 
   // The gradient of gy in bf16 for the weight gradient, written by the input gradient's launch where that reads it.

@@ -3,19 +3,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/kernels/cuda/convolution_sizes.h"
+
 // How the output pixels of a convolution are cut into tiles, and what of the input a tile needs. Plain numbers, by the
 // shapes alone.
 
 namespace apotnet::cuda {
-
-/// The sizes of a convolution.
-struct ConvolutionSizes {
-  int images;
-  int height, width, channels;
-  int out_height, out_width, outputs;
-  int kernel_height, kernel_width;
-  int stride, padding;
-};
 
 /// Windows of a kernel larger than 3 x 3 are taken one by one, as kernels of their own with another padding.
 inline constexpr int kWindow = 3;

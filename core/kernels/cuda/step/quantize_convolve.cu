@@ -173,9 +173,8 @@ void launch_plan(const Node& node, const TilePlan& plan, const Input& input, con
 }
 
 template <int kOutputs>
-std::optional<TilePlan> plan_for(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry,
-                                 int capacity) {
-  return TilePlan::of(x, w, y, geometry, capacity, kOutputs, kPoolBytes<kOutputs>);
+std::optional<TilePlan> plan_for(const ConvolutionSizes& sizes, int capacity) {
+  return TilePlan::of(sizes, capacity, kOutputs, kPoolBytes<kOutputs>);
 }
 
 // Calls f with the outputs of a block, as a type.
@@ -192,8 +191,10 @@ void launch_outputs(const Node& node, const Shape& x, const Input& input, const 
                     const Conv2dGeometry& geometry, Sums& y, StatisticsOutput& statistics) {
   using Layout = WarpLayout<kOutputs>;
   constexpr int kFewBlocks = 256, kSmall = Layout::capacity(1), kLarge = Layout::capacity(2);
-  const auto large = plan_for<kOutputs>(x, w.shape(), y.shape(), geometry, kLarge),
-             small = plan_for<kOutputs>(x, w.shape(), y.shape(), geometry, kSmall);
+  const ConvolutionSizes sizes = sizes_of(x, w.shape(), geometry);
+  require(y.shape() == Shape{x[0], sizes.out_height, sizes.out_width, w.shape()[0]}, "sums of shape ", y.shape(),
+          " for a convolution ", w.shape(), " of ", x);
+  const auto large = plan_for<kOutputs>(sizes, kLarge), small = plan_for<kOutputs>(sizes, kSmall);
   require(large && small, "a convolution ", w.shape(), " of ", x, " does not fit a CUDA block's shared memory");
   const SumOutput sums(y);
   const StatisticsArrays arrays(statistics, y.shape().elements());
@@ -225,10 +226,10 @@ Node node_of(std::string_view name, size_t reads, size_t writes, const Quantized
 
 }  // namespace
 
-bool fits_convolution(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
-  return with_outputs(w[0], [&](auto of_block) {
+bool fits_convolution(const ConvolutionSizes& sizes) {
+  return with_outputs(sizes.outputs, [&](auto of_block) {
     constexpr int kOutputs = decltype(of_block)::value;
-    return plan_for<kOutputs>(x, w, y, geometry, WarpLayout<kOutputs>::capacity(1)).has_value();
+    return plan_for<kOutputs>(sizes, WarpLayout<kOutputs>::capacity(1)).has_value();
   });
 }
 

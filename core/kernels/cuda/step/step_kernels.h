@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/cuda/convolution_sizes.h"
 #include "core/kernels/cuda/kernels.h"
 
 // The kernels of a fused training step: each does what several lines of the contract do one after the other, and what
@@ -66,9 +66,9 @@ inline constexpr int64_t kChannelTile = 16;
 
 /// Whether the kernels below have room for a convolution of such shapes: all but very large kernels, large strides, and
 /// for the input gradient outputs that see nothing but padding.
-bool fits_convolution(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry);
-bool fits_input_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry);
-bool fits_weight_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry);
+bool fits_convolution(const ConvolutionSizes& sizes);
+bool fits_input_gradient(const ConvolutionSizes& sizes);
+bool fits_weight_gradient(const ConvolutionSizes& sizes);
 
 /// conv2d_codes_statistics: y = sums of x.codes times w.codes, and their statistics, found from the integers.
 /// w.codes s8 [O, KH, KW, C], C and O multiples of 16, groups 1.

@@ -25,14 +25,9 @@ bool choose_stage(TilePlan& plan, int block_outputs, int bytes) {
 
 }  // namespace
 
-std::optional<TilePlan> TilePlan::of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry,
-                                     int capacity, int block_outputs, int bytes) {
-  const auto size = [](const Shape& shape, int i) { return static_cast<int>(shape[i]); };
+std::optional<TilePlan> TilePlan::of(const ConvolutionSizes& sizes, int capacity, int block_outputs, int bytes) {
   TilePlan plan{};
-  plan.images = size(x, 0), plan.height = size(x, 1), plan.width = size(x, 2), plan.channels = size(x, 3);
-  plan.out_height = size(y, 1), plan.out_width = size(y, 2), plan.outputs = size(w, 0);
-  plan.kernel_height = size(w, 1), plan.kernel_width = size(w, 2);
-  plan.stride = static_cast<int>(geometry.stride), plan.padding = static_cast<int>(geometry.padding);
+  static_cast<ConvolutionSizes&>(plan) = sizes;
   plan.spread = plan.taps() == 1 ? plan.stride : 1;
   plan.step = plan.stride / plan.spread;
 

@@ -2,18 +2,14 @@
 
 #include <optional>
 
-#include "core/kernels/conv.h"
+#include "core/kernels/cuda/convolution_sizes.h"
 
 namespace apotnet::cuda {
 
 /// How a convolution of codes is cut: a block computes a rectangle of outputs of one image from the box of input pixels
 /// that they need, which lies in shared memory with zeros where it leaves the image. What does not fit at once comes in
 /// stages, of so many channels and kernel positions (taps) each. The cut depends on the shapes alone.
-struct TilePlan {
-  // The convolution.
-  int images, height, width, channels;
-  int out_height, out_width, outputs;
-  int kernel_height, kernel_width, stride, padding;
+struct TilePlan : ConvolutionSizes {
   // Outputs of a block, and blocks of an image.
   int tile_height, tile_width;
   int tiles_down, tiles_across;
@@ -26,7 +22,6 @@ struct TilePlan {
   int stage_taps;
 
   constexpr int units() const { return 1 << unit_shift; }
-  constexpr int taps() const { return kernel_height * kernel_width; }
 
   /// Bytes from pixel to pixel and from output to output in shared memory: odd multiples of 16, so that 8 rows of a
   /// matrix lie in different banks.
@@ -41,8 +36,7 @@ struct TilePlan {
 
   /// For blocks of at most `capacity` outputs with room for `bytes`, of which the weights of `block_outputs` channels
   /// take a part. Not a value where not even one output fits, which takes very large kernels.
-  static std::optional<TilePlan> of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry,
-                                    int capacity, int block_outputs, int bytes);
+  static std::optional<TilePlan> of(const ConvolutionSizes& sizes, int capacity, int block_outputs, int bytes);
 
   /// Matrix rows of 16 bytes that one stage may have: as many as the kernel keeps offsets for.
   static constexpr int kMostUnits = 64;

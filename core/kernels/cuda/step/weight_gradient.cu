@@ -325,21 +325,6 @@ __global__ void __launch_bounds__(kThreads, 2) weight_gradient_kernel(const __gr
 
 int output_tiles_of(int64_t outputs) { return outputs % 64 == 0 ? 4 : outputs % 32 == 0 ? 2 : 1; }
 
-ConvolutionSizes sizes_of(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
-  const auto narrow = [](int64_t size) { return static_cast<int>(size); };
-  return {narrow(x[0]),
-          narrow(x[1]),
-          narrow(x[2]),
-          narrow(x[3]),
-          narrow(y[1]),
-          narrow(y[2]),
-          narrow(y[3]),
-          narrow(w[1]),
-          narrow(w[2]),
-          narrow(geometry.stride),
-          narrow(geometry.padding)};
-}
-
 PixelTiles chosen_tiles(const ConvolutionSizes& sizes) {
   const int output_tiles = output_tiles_of(sizes.outputs);
   return cheapest_tiles(sizes, std::min(kMostPixels, kMostUnits / (2 * output_tiles)), kMostPatch,
@@ -363,7 +348,7 @@ Job job_of(WeightGradient& gradient) {
   job.gy = input<BFloat16>(gradient.gy);
   job.codes = input<uint8_t>(gradient.x.codes);
   job.partial = output<float>(gradient.partial);
-  job.sizes = sizes_of(x, w, y, geometry);
+  job.sizes = sizes_of(x, w, geometry);
   job.output_tiles = output_tiles_of(w[0]);
   job.unit_bits = job.output_tiles == 4 ? 3 : job.output_tiles;
   job.splits = static_cast<int>(gradient.partial.size(0));
@@ -375,8 +360,8 @@ Job job_of(WeightGradient& gradient) {
 
 }  // namespace
 
-bool fits_weight_gradient(const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& geometry) {
-  return geometry.stride <= kMostStride && chosen_tiles(sizes_of(x, w, y, geometry)).count > 0;
+bool fits_weight_gradient(const ConvolutionSizes& sizes) {
+  return sizes.stride <= kMostStride && chosen_tiles(sizes).count > 0;
 }
 
 int64_t splits_of(const Shape& gy, const Shape& weight) {
