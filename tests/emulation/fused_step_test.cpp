@@ -51,12 +51,13 @@ class FreshMemory {
   ~FreshMemory() { cuda::Context::get().set_fill_fresh_memory(false); }
 };
 
+// `fuses`: whether the step is one that the rules see through.
 template <typename Make>
-void compare_with_plain_step(const Batch& batch, Make&& make, double allowed = kBf16Error) {
+void compare_with_plain_step(const Batch& batch, Make&& make, double allowed = kBf16Error, bool fuses = true) {
   Training fused(make(), batch.images, batch.labels, kCuda, 0), plain(make(), batch.images, batch.labels, kCuda, 0);
   for (Training* training : {&fused, &plain}) training->optimizer->set_rate_factor(1);
   const auto work = cuda_device().repeat();
-  work->run([&] { fused.step(); });
+  const std::vector<cuda::Node> nodes = cuda::Context::get().nodes_of([&] { work->run([&] { fused.step(); }); });
   {
     const PlainArithmetic arithmetic;
     plain.step();
@@ -79,6 +80,13 @@ void compare_with_plain_step(const Batch& batch, Make&& make, double allowed = k
     worst = std::max(worst, error);
   }
   MESSAGE("largest error of a gradient: ", worst);
+
+  int64_t convolutions = 0;
+  plain.model->for_each_module([&](Module& module) { convolutions += dynamic_cast<QuantConv2d*>(&module) ? 1 : 0; });
+  const int64_t launched = std::ranges::count_if(nodes, [](const cuda::Node& node) {
+    return node.name == "quantize and convolve" || node.name == "convolve codes";
+  });
+  CHECK(launched == (fuses ? convolutions : 0));
 }
 
 }  // namespace
@@ -99,11 +107,12 @@ TEST_CASE("cuda: fused steps of other networks and settings") {
   SUBCASE("a scale for the gradients of thresholds") { settings.quant.threshold_gradient.scale = 0.1; }
   SUBCASE("weights that are not normalised") { settings.quant.weight_norm = false; }
   SUBCASE("uniform levels") { settings.quant.method = LevelMethod::uniform; }
-  SUBCASE("thresholds taught by clipped values alone") {  // which read gradients that a fused step never writes
+  SUBCASE("thresholds taught by clipped values alone") {  // they read gradients that a fused step never writes
     settings.quant.threshold_gradient.reparameterized = false;
   }
   const Batch batch = settings.name == "resnet8" ? Batch(4, 144, 3) : Batch(16, 144, 1);
-  compare_with_plain_step(batch, [&] { return make_model(settings); });
+  compare_with_plain_step(
+      batch, [&] { return make_model(settings); }, kBf16Error, settings.quant.threshold_gradient.reparameterized);
 }
 
 TEST_CASE("cuda: a fused step of bottlenecks, with kernels of 1x1 and up to 512 channels") {

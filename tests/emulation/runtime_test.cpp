@@ -135,6 +135,13 @@ TEST_CASE("cuda: what a pool keeps of other sizes is given back before there is 
   const DeviceBlock other = pool->allocate(800);
   CHECK(pool->reserved() == 800);
   CHECK_THROWS_WITH_AS(pool->allocate(700), doctest::Contains("no memory left; use a smaller batch"), Error);
+
+  const auto idle = std::make_shared<cuda::Pool>();
+  std::byte* const last = idle->allocate(200).data;
+  idle->release(last, 200);
+  const DeviceBlock taken = pool->allocate(150, idle.get());
+  CHECK(idle->reserved() == 0);
+  pool->release(taken.data, 150);
   emulation::set_memory_left(SIZE_MAX);
   pool->release(other.data, 800);
 }

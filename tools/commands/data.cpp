@@ -181,15 +181,16 @@ struct IndexOptions {
   bool replace_damaged = false;
 };
 
-// Both splits, or the one that is there.
 struct Interrupted {};
 
+// Both splits, or the one that is there.
 void run_index(const IndexOptions& options, const CommandContext& context) {
   const DataSpec data = parse_data_spec(options.spec);
   if (data.name != "imagenet")
     fail(ErrorCategory::usage, "data index ", options.spec, ": ", data.name,
          " is no data set of picture files; give imagenet:DIR");
   const fs::path root = resolve_data_root(data.root, "");
+  watch_for_interrupt();
   for (const Split split : {Split::train, Split::test}) {
     const bool other_is_enough = split == Split::test;
     PictureSplit files;
@@ -206,7 +207,6 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
     if (!options.to.empty()) fs::create_directories(options.to, failure);
     const bool quiet = context.options.quiet;
     auto said = std::chrono::steady_clock::now();
-    watch_for_interrupt();
     write_picture_index(file, pictures, options.resized, [&](int64_t done) {
       if (interrupted()) throw Interrupted{};
       const auto now = std::chrono::steady_clock::now();
@@ -227,6 +227,7 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
       std::cout << file.string() << ": " << pictures.size() << " pictures of " << pictures.class_names().size()
                 << " classes\n"
                 << (remark.empty() ? "" : "  " + remark + "\n") << std::flush;
+    if (interrupted()) throw Interrupted{};  // while the file was finished
   }
 }
 

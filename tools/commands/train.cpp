@@ -14,12 +14,13 @@
 namespace apotnet {
 namespace {
 
-void print_result(const TrainResult& result, const CommandContext& context) {
+// `report`: its path, or empty where it could not be written.
+void print_result(const TrainResult& result, const std::string& report, const CommandContext& context) {
   if (context.options.json) {
     print_json({{"command", "train"},
                 {"run", result.folder},
                 {"checkpoint", result.checkpoint},
-                {"report", result.folder + "/report.html"},
+                {"report", report.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report)},
                 {"epochs", result.epochs},
                 {"steps", result.steps},
                 {"seconds", result.seconds},
@@ -30,8 +31,8 @@ void print_result(const TrainResult& result, const CommandContext& context) {
   }
   std::cout << "test top-1 " << fixed(result.test.top1, 2) << " % on " << result.test.count << " images, loss "
             << fixed(result.test.loss, 4) << "\n"
-            << "run " << result.folder << ", best checkpoint " << result.checkpoint << ", report " << result.folder
-            << "/report.html\n";
+            << "run " << result.folder << ", best checkpoint " << result.checkpoint
+            << (report.empty() ? "" : ", report " + report) << "\n";
 }
 
 }  // namespace
@@ -79,8 +80,14 @@ void add_train(CLI::App& app, CommandContext& context) {
     offer_dataset(data.name, resolve_data_root("", data.root), options->download, context.options);
     const TrainResult result = Trainer(config, *options).run();
     if (result.test.count > 0) {
-      print_result(result, context);  // whatever becomes of the report
-      write_report({read_run_report(result.folder, "", &result.test)}, result.folder + "/report.html");
+      const std::string report = result.folder + "/report.html";
+      try {
+        write_report({read_run_report(result.folder, "", &result.test)}, report);
+      } catch (const Error&) {
+        print_result(result, "", context);
+        throw;
+      }
+      print_result(result, report, context);
     }
     if (result.signal) context.exit_code = 128 + result.signal;
   });

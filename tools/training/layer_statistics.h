@@ -34,8 +34,8 @@ QuantizerStatistics weight_statistics(const QuantConv2d& layer);
 /// codes are those that its kernels saw. Negative inputs count as 0, as the quantizer takes them.
 std::vector<LayerStatistics> layer_statistics(Model& model, const Tensor& images);
 
-/// Gradients of the thresholds over the steps of an epoch, which an optimizer adds up on its way. Model and optimizer
-/// outlive it.
+/// Gradients of the thresholds over the steps of an epoch, which an optimizer adds up on its way, from the making of
+/// this on as long as the optimizer lives.
 class AlphaGradients {
  public:
   AlphaGradients(Model& model, Sgd& optimizer);

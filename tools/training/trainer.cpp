@@ -150,7 +150,7 @@ void Trainer::train_stage(Stage& stage) {
     }
     finish_epoch(stage, metrics);
   }
-  device_steps_.reset();  // these refer to the stage
+  device_steps_.reset();  // it refers to the stage
   alpha_gradients_.reset();
 }
 

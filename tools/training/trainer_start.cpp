@@ -89,10 +89,15 @@ void Trainer::prepare_folder() {
                    .command_line = options_.command_line,
                    .seed = run_.seed,
                    .threads = options_.threads,
+                   .device = options_.device == Device{} ? "cpu" : "cuda",
                    .from = {}};
   if (resumed_) {
     const TrainingPosition& position = resumed_->position;
     config_json_ = resumed_->config;  // so that the final checkpoint is that of a run that never stopped
+    if (const std::string former = last_device(folder_->file("environment.json"));
+        !former.empty() && former != start.device)
+      warn(text(folder_->path().string(), ": was trained with --device ", former,
+                " when it stopped; the rest will have other bits than there"));
     bring_what_is_missing();
     start.from = describe(position);
     std::vector<std::string> stages;
@@ -121,16 +126,16 @@ void Trainer::bring_what_is_missing() {
   namespace fs = std::filesystem;
   std::error_code ignored;
   if (!fs::exists(folder_->file("config.json"), ignored)) write_config();
-  const bool had_device = fs::exists(folder_->file("engines.json"), ignored), has_device = options_.device != Device{};
-  if (had_device != has_device)
-    warn(text(folder_->path().string(),
-              had_device ? ": was trained with --device cuda" : ": was not trained on a device",
-              " so far; the rest will have other bits"));
   TrainingPosition& position = resumed_->position;
   if (const std::string best = folder_->checkpoint("best"); position.best_metric >= 0) try {
       open_model(best, {});
     } catch (const Error& error) {
-      if (position.epoch >= run_.stages.at(static_cast<size_t>(position.stage_number)).epochs) throw;
+      if (position.epoch >= run_.stages.at(static_cast<size_t>(position.stage_number)).epochs) {
+        // The end of the stage reads the one that was kept, if there is another stage.
+        if (fs::exists(folder_->checkpoint(position.stage + ".best"), ignored)) return;
+        fail(error.category(), error.what(), "; no epoch of ", position.stage,
+             " is left to choose it from: bring it along, or resume from an earlier checkpoint");
+      }
       warn(text(error.what(), "; the best epoch is chosen among those to come"));
       position.best_metric = -1;
     }

@@ -76,7 +76,7 @@ Context::Context() : device_name_(open_device(chosen())) {
 }
 
 DeviceBlock Context::allocate(size_t bytes) {
-  DeviceBlock block = pool_->allocate(bytes);
+  DeviceBlock block = pool_->allocate(bytes, own_pool_.get());
   if (fill_fresh_memory_ && bytes > 0)
     check(cudaMemsetAsync(block.data, 0xFF, bytes, stream_.get()), "filling device memory");
   return block;

@@ -81,7 +81,7 @@ class Context : public DeviceMemory {
 
   std::string device_name_;
   Stream stream_;
-  std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
+  std::shared_ptr<Pool> own_pool_ = std::make_shared<Pool>(), pool_ = own_pool_;
   Tensor tickets_, trouble_;
   Arithmetic gradient_arithmetic_ = Arithmetic::tf32;
   bool fuses_steps_ = true;

@@ -29,15 +29,16 @@ void Pool::trim() {
   free_.clear();
 }
 
-DeviceBlock Pool::allocate(size_t bytes) {
+DeviceBlock Pool::allocate(size_t bytes, Pool* other) {
   const size_t size = bytes > 0 ? bytes : 1;
   std::byte* data = nullptr;
   if (std::vector<std::byte*>& blocks = free_[size]; blocks.empty()) {
     void* place = nullptr;
     cudaError_t error = cudaMalloc(&place, size);
-    if (error == cudaErrorMemoryAllocation && reserved_ > 0) {  // blocks of other sizes may lie unused
+    if (error == cudaErrorMemoryAllocation) {  // blocks of other sizes may lie unused
       cudaGetLastError();
       trim();
+      if (other) other->trim();
       error = cudaMalloc(&place, size);
     }
     check(error, "allocating device memory");

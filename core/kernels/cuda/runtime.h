@@ -81,7 +81,8 @@ class Pool : public BlockOwner, public std::enable_shared_from_this<Pool> {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  DeviceBlock allocate(size_t bytes);
+  /// Before there is no memory left, what lies unused here and in `other` is given back to the device.
+  DeviceBlock allocate(size_t bytes, Pool* other = nullptr);
   void release(std::byte* data, size_t bytes) noexcept override;
   /// Bytes taken from the device, used or not.
   size_t reserved() const { return reserved_; }
