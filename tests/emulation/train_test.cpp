@@ -181,6 +181,12 @@ TEST_CASE("cuda: a resumed run takes the engines of the run folder, and says so 
 
   CHECK(resume_with("[1, 2").find("engines.json: not an object of engines") != std::string::npos);
   CHECK(read_text(engines).find(R"(: "twin:1")") != std::string::npos);
+
+  // Another device is said by the start that changes it, not by those after it.
+  const std::string on_cpu = program() + "train " + folder / "run.json" + " --quiet --threads 1 --resume " + run +
+                             "/checkpoints/before.safetensors";
+  CHECK(run_program(on_cpu).error.find(run + ": was trained with --device cuda when it stopped") != std::string::npos);
+  CHECK(run_program(on_cpu).error == "");
 }
 
 TEST_CASE("cuda: a run whose kernels are checked compares them, in float stages and in quantized ones") {

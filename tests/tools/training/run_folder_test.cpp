@@ -51,6 +51,7 @@ TEST_CASE("metrics, status and environment of a run of two stages") {
   const std::string environment = read_text(runs / "run/environment.json");
   const auto object = nlohmann::json::parse(environment);
   CHECK(object["threads"] == 1);
+  CHECK(object["device"] == "cpu");
   CHECK(object["seed"] == 5);
   CHECK(object["versions"].contains("apotnet"));
   CHECK(object["overrides"][0] == "seed=5");
