@@ -35,18 +35,22 @@ void print_row(const KernelContestant& contestant, const KernelProblem& problem,
   const double of_peak = rates.max / peak.value_or(NAN);  // NaN is null in JSON
   const int width = contestant.task == KernelTask::codes ? bits : 32;
   if (json) {
+    const double images = 1e9 / static_cast<double>(problem.shape.products());  // of 10^9 products
     nlohmann::ordered_json line{{"name", contestant.name},
+                                {"model", nullptr},
                                 {"shape", problem.shape.name},
                                 {"task", name_of(contestant.task)},
-                                {"bits", width},
+                                {"weight_bits", width},
+                                {"activation_bits", width},
                                 {"beside_bits", bits},
                                 {"batch", problem.batch},
                                 {"threads", 1},
                                 {"device", "cpu"},
-                                {"gmacs", rates.median},
-                                {"min", rates.min},
-                                {"max", rates.max},
+                                {"images_per_second", rates.median * images},
+                                {"min", rates.min * images},
+                                {"max", rates.max * images},
                                 {"repeats", rates.repeats},
+                                {"gmacs", rates.median},
                                 {"of_peak", of_peak}};
     add_peaks(line, peaks);
     print_json(line);

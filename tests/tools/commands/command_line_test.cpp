@@ -375,11 +375,14 @@ TEST_CASE("bench kernels prints a line for every kernel, and no peak where the i
   std::istringstream lines(finished.out);
   for (std::string text; std::getline(lines, text);) {
     const auto line = nlohmann::json::parse(text);
-    for (const char* key : {"name", "shape", "bits", "batch", "threads", "device", "gmacs", "min", "max", "repeats",
-                            "of_peak", "fma_gmacs"})
+    for (const char* key : {"name", "model", "shape", "weight_bits", "activation_bits", "batch", "threads", "device",
+                            "images_per_second", "min", "max", "repeats", "gmacs", "of_peak", "fma_gmacs"})
       CHECK_MESSAGE(line.contains(key), key);
     CHECK(line["shape"] == "64x8x8");
-    seen.emplace(line["name"], line["bits"]);
+    CHECK(line["min"].get<double>() <= line["images_per_second"].get<double>());
+    CHECK(line["images_per_second"].get<double>() * 8 * 8 * 64 * 9 * 64 ==
+          doctest::Approx(line["gmacs"].get<double>() * 1e9));
+    seen.emplace(line["name"], line["weight_bits"]);
   }
   for (const auto& row : {std::pair{"onednn u8s8", 4},
                           {"apotnet in training", 2},
