@@ -136,12 +136,20 @@ TEST_CASE("cuda: what a pool keeps of other sizes is given back before there is 
   CHECK(pool->reserved() == 800);
   CHECK_THROWS_WITH_AS(pool->allocate(700), doctest::Contains("no memory left; use a smaller batch"), Error);
 
-  const auto idle = std::make_shared<cuda::Pool>();
-  std::byte* const last = idle->allocate(200).data;
-  idle->release(last, 200);
-  const DeviceBlock taken = pool->allocate(150, idle.get());
-  CHECK(idle->reserved() == 0);
-  pool->release(taken.data, 150);
   emulation::set_memory_left(SIZE_MAX);
+
+  // So is what the context's own pool keeps while another one serves.
+  cuda::Context& context = cuda::Context::get();
+  const std::shared_ptr<cuda::Pool> own = context.pool();
+  own->trim();
+  Tensor({5000}, DType::u8, cuda::kCuda);
+  const size_t reserved = own->reserved();
+  context.set_pool(std::make_shared<cuda::Pool>());
+  emulation::set_memory_left(1000);
+  CHECK_NOTHROW(Tensor({5500}, DType::u8, cuda::kCuda));
+  CHECK(own->reserved() == reserved - 5000);
+  CHECK_THROWS_AS(Tensor({7000}, DType::u8, cuda::kCuda), Error);
+  emulation::set_memory_left(SIZE_MAX);
+  context.set_pool(own);
   pool->release(other.data, 800);
 }

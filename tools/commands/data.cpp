@@ -192,6 +192,7 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
   const fs::path root = resolve_data_root(data.root, "");
   watch_for_interrupt();
   for (const Split split : {Split::train, Split::test}) {
+    if (interrupted()) throw Interrupted{};  // while the other one's file was finished
     const bool other_is_enough = split == Split::test;
     PictureSplit files;
     try {
@@ -227,7 +228,6 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
       std::cout << file.string() << ": " << pictures.size() << " pictures of " << pictures.class_names().size()
                 << " classes\n"
                 << (remark.empty() ? "" : "  " + remark + "\n") << std::flush;
-    if (interrupted()) throw Interrupted{};  // while the file was finished
   }
 }
 
@@ -247,7 +247,7 @@ void add_index(CLI::App& data, CommandContext& context) {
     try {
       run_index(*options, context);
     } catch (const Interrupted&) {  // the file in making is gone
-      std::cerr << "apotnet: interrupted; of what was begun nothing is left\n";
+      std::cerr << "apotnet: interrupted; of a file that was begun nothing is left\n";
       context.exit_code = 128 + interrupted();
     }
     stop_watching();

@@ -83,7 +83,7 @@ void add_train(CLI::App& app, CommandContext& context) {
       const std::string report = result.folder + "/report.html";
       try {
         write_report({read_run_report(result.folder, "", &result.test)}, report);
-      } catch (const Error&) {
+      } catch (...) {  // the result is there whatever becomes of the report
         print_result(result, "", context);
         throw;
       }

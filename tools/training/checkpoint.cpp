@@ -65,6 +65,7 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
                    {"epoch_images", exact(position.epoch_images)},
                    {"epoch_correct", exact(position.epoch_correct)},
                    {"epoch_loss", exact(position.epoch_loss)},
+                   {"device", position.device},
                    {"seed", exact(seed)}};
   add_checksums(file);
   if (former.empty())
@@ -88,6 +89,8 @@ SavedTraining read_training(const std::string& path) {
   parse(saved, "epoch_images", position.epoch_images);
   parse(saved, "epoch_correct", position.epoch_correct);
   parse(saved, "epoch_loss", position.epoch_loss);
+  if (const auto device = saved.file.metadata.find("device"); device != saved.file.metadata.end())
+    position.device = device->second;
   if (std::min({position.stage_number, position.epoch, position.batch, position.step, position.samples_seen}) < 0)
     fail(ErrorCategory::damaged_data, path, ": the position in the metadata is negative");
   return saved;

@@ -57,37 +57,23 @@ Json describe(const StartOfRun& start) {
           {"command_line", start.command_line}};
 }
 
-// Null where there is no such file, or no object in it.
-Json read_environment(const std::string& path) {
-  if (std::error_code ignored; !std::filesystem::exists(path, ignored)) return {};
-  const std::vector<std::byte> bytes = read_file(path);
-  const char* begin = reinterpret_cast<const char*>(bytes.data());
-  Json found = Json::parse(begin, begin + bytes.size(), nullptr, false);
-  return found.is_object() ? found : Json();
-}
-
 }  // namespace
 
 void write_environment(const std::string& path, const StartOfRun& start) {
   Json object = describe(start);
-  if (Json former = start.from.empty() ? Json() : read_environment(path); !former.is_null()) {
-    object["from"] = start.from;
-    if (!former["resumed"].is_array()) former["resumed"] = Json::array();
-    former["resumed"].push_back(std::move(object));
-    object = std::move(former);
+  if (std::error_code ignored; !start.from.empty() && std::filesystem::exists(path, ignored)) {
+    const std::vector<std::byte> bytes = read_file(path);
+    const char* begin = reinterpret_cast<const char*>(bytes.data());
+    Json former = Json::parse(begin, begin + bytes.size(), nullptr, false);
+    if (former.is_object()) {
+      object["from"] = start.from;
+      if (!former["resumed"].is_array()) former["resumed"] = Json::array();
+      former["resumed"].push_back(std::move(object));
+      object = std::move(former);
+    }
   }
   const std::string content = object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   write_file_atomically(path, {std::as_bytes(std::span(content))});
-}
-
-std::string last_device(const std::string& path) {
-  const Json first = read_environment(path);
-  if (first.is_null()) return "";
-  const auto resumed = first.find("resumed");
-  const bool again = resumed != first.end() && resumed->is_array() && !resumed->empty();
-  const Json& last = again ? resumed->back() : first;
-  const auto device = last.is_object() ? last.find("device") : last.end();
-  return device != last.end() && device->is_string() ? device->get<std::string>() : "";
 }
 
 }  // namespace apotnet

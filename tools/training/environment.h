@@ -17,11 +17,8 @@ struct StartOfRun {
   std::string from;    ///< where a resumed run goes on, "4bit after 2 epochs and 16 steps"; empty: at the beginning
 };
 
-/// environment.json: versions, threads, processor and seed of the first start; every later one is added under
+/// environment.json: versions, threads, processor, device and seed of the first start; every later one is added under
 /// "resumed". Paths are in the command line and the data root alone. Error(cannot_write).
 void write_environment(const std::string& path, const StartOfRun& start);
-
-/// The device of the last start that the file tells of; empty where it does not say.
-std::string last_device(const std::string& path);
 
 }  // namespace apotnet

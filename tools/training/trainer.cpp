@@ -332,8 +332,10 @@ void Trainer::save_inside_epoch(Stage& stage) {
 
 void Trainer::save(const Stage& stage, const std::string& name, bool keep_former) {
   store_engines();  // first: no checkpoint without the engines that led to it
+  TrainingPosition position = stage.position;
+  position.device = device_name();
   save_checkpoint(folder_->checkpoint(name), keep_former ? folder_->checkpoint(name + ".prev") : "", *stage.model,
-                  stage.optimizer, stage.position, run_.seed, config_json_, data_.train->class_names());
+                  stage.optimizer, position, run_.seed, config_json_, data_.train->class_names());
 }
 
 void Trainer::store_engines() {

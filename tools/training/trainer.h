@@ -76,6 +76,7 @@ class Trainer {
   void add_device_result(Stage& stage, const std::optional<StepResult>& result);
   void finish_epoch(Stage& stage, EpochMetrics metrics);
   Evaluation finish_stage(const Stage& stage);
+  std::string device_name() const;
   std::string kept_checkpoint(const Stage& stage, const std::string& name) const;
   void save_inside_epoch(Stage& stage);
   void save(const Stage& stage, const std::string& name, bool keep_former);

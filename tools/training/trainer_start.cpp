@@ -89,15 +89,14 @@ void Trainer::prepare_folder() {
                    .command_line = options_.command_line,
                    .seed = run_.seed,
                    .threads = options_.threads,
-                   .device = options_.device == Device{} ? "cpu" : "cuda",
+                   .device = device_name(),
                    .from = {}};
   if (resumed_) {
     const TrainingPosition& position = resumed_->position;
     config_json_ = resumed_->config;  // so that the final checkpoint is that of a run that never stopped
-    if (const std::string former = last_device(folder_->file("environment.json"));
-        !former.empty() && former != start.device)
-      warn(text(folder_->path().string(), ": was trained with --device ", former,
-                " when it stopped; the rest will have other bits than there"));
+    if (!position.device.empty() && position.device != start.device)
+      warn(text(resumed_->path, ": was trained with --device ", position.device,
+                "; the rest will have other bits than there"));
     bring_what_is_missing();
     start.from = describe(position);
     std::vector<std::string> stages;
@@ -111,6 +110,8 @@ void Trainer::prepare_folder() {
   write_environment(folder_->file("environment.json"), start);
   if (options_.device != Device{}) engines_.emplace(folder_->file("engines.json"), cuda_device(), resumed_.has_value());
 }
+
+std::string Trainer::device_name() const { return options_.device == Device{} ? "cpu" : "cuda"; }
 
 void Trainer::write_config() {
   write_file_atomically(folder_->file("config.json"), {std::as_bytes(std::span(config_json_))});

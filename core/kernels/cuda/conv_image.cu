@@ -138,6 +138,9 @@ bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry
 void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw) {
   require(is_of_images(x.shape(), gw.shape(), geometry), "not a convolution of images: ", x.shape(), " by ",
           gw.shape());
+  require(x.size(3) == gw.size(3) && gy.shape() == Shape{x.size(0), geometry.output_size(x.size(1), gw.size(1)),
+                                                         geometry.output_size(x.size(2), gw.size(2)), gw.size(0)},
+          "an image weight gradient of ", x.shape(), " and ", gy.shape(), " for a weight ", gw.shape());
   const ImagePlan plan = plan_of(sizes_of(x.shape(), gw.shape(), geometry));
   const dim3 grid(static_cast<unsigned>(std::min(plan.tiles, kBlocks)), static_cast<unsigned>(plan.outputs / kOutputs));
   Scratch<float> partial(size_t{grid.x} * grid.y * kEntries);
