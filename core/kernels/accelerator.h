@@ -16,10 +16,10 @@ class RepeatedWork {
 
   /// The first call traces `work`, without running any of it, and runs it in a form that the device is better at. The
   /// next one records what that puts on the device; from then on the device repeats it as a whole and the host is free
-  /// at once. Work that has no such form is called for the first two or three runs instead, and
-  /// with Backend::checked at every run. So `work` may be called
-  /// more often than run() at first and less often later; it neither copies from the host nor reads results. Tensors
-  /// that it reads or leaves behind keep their places: new input is copied into the tensors of the first call.
+  /// at once. Work that has no such form is called for the first two or three runs instead, and with Backend::checked
+  /// at every run. So `work` may be called more often than run() at first and less often later; it neither copies from
+  /// the host nor reads results. Tensors that it reads or leaves behind keep their places: new input is copied into the
+  /// tensors of the first call.
   virtual void run(const std::function<void()>& work) = 0;
   /// Kernels and copies of one repetition; 0 before it is recorded.
   virtual size_t nodes() const = 0;

@@ -11,6 +11,7 @@
 #include "layers/state.h"
 #include "models/resnet_imagenet.h"
 #include "tests/emulation/block.h"
+#include "tests/emulation/fiber.h"
 #include "tests/emulation/runtime.h"
 #include "tests/emulation/training.h"
 #include "tests/support/authors_resnet20.h"
@@ -68,8 +69,10 @@ void compare_with_plain_step(const Batch& batch, Make&& make, double allowed = k
   const auto buffers = fused.model->buffers(), plain_buffers = plain.model->buffers();
   for (size_t i = 0; i < buffers.size(); ++i) {
     CAPTURE(buffers[i].name);
-    if (buffers[i].tensor->dtype() == DType::i64) continue;  // batches counted on the host: of each call of the step
-    CHECK(relative_error(buffers[i].tensor->on({}), plain_buffers[i].tensor->on({})) < 1e-5);
+    // Batches are counted on the host, once more where the step is called again because it did not fuse.
+    if (!fuses && buffers[i].tensor->dtype() == DType::i64) continue;
+    CHECK(relative_error(buffers[i].tensor->on({}).to(DType::f32), plain_buffers[i].tensor->on({}).to(DType::f32)) <
+          1e-5);
   }
   const FoundGradients ours(*fused.optimizer), theirs(*plain.optimizer);
   double worst = 0;
@@ -172,7 +175,7 @@ TEST_CASE("cuda: a fused step of convolutions that do not fit all of its kernels
 TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whatever the order of blocks") {
   const Batch batch(2), other(2, 143);
   ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4);
-  settings.name = "resnet8";
+  if (emulation::kThreadSanitizer) settings.name = "resnet8";  // which takes minutes for the other
   std::vector<std::vector<Tensor>> results;
   for (const uint64_t seed : {21, 22}) {
     emulation::seed(seed);
@@ -189,7 +192,7 @@ TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whateve
     }
     CHECK(emulation::allocation_count() == allocations);
     CHECK(work->nodes() > 0);  // a call of a vendor's library may be several; traffic_test.cpp counts the launches
-    MESSAGE("nodes of a fused step of ResNet-8: ", work->nodes());
+    MESSAGE("nodes of a fused step: ", work->nodes());
     results.push_back(training.state());
   }
   for (size_t i = 0; i < results[0].size(); ++i) {
