@@ -42,7 +42,7 @@ std::string describe(const Location& location) {
   return path.substr(path.find_last_of('/') + 1) + ":" + std::to_string(location.line());
 }
 
-enum class Wait { nothing, barrier, warp, ended };
+enum class Wait { nothing, barrier, grid, warp, ended };
 
 struct Thread {
   Fiber* fiber = nullptr;
@@ -75,8 +75,10 @@ struct Block {
   std::vector<SharedArray> shared;
   size_t shared_bytes = 0;
   std::byte* own_shared = nullptr;  // thread sanitizer: memory that no other block of the launch has
-  size_t first_fiber = 0;           // thread sanitizer: that of thread 0, another one for each block in turn
-  size_t waiting_at_barrier = 0, ended = 0;
+  bool together = false;            // with the other blocks
+  size_t first_fiber = 0;           // of its own, where blocks run together
+  size_t turn = 0;                  // thread sanitizer: moves the threads on to other fibers from block to block
+  size_t ended = 0;
   std::vector<size_t> ready;
   Thread* now = nullptr;
   size_t now_number = 0;
@@ -104,7 +106,8 @@ void open_barrier(Block& b) {
   if (at_warp != b.threads.end())
     throw Fault("a shuffle or warp barrier at " + describe(at_warp->location) +
                 " waits for lanes that never come (mask " + std::to_string(at_warp->mask) + ")");
-  const auto first = std::ranges::find_if(b.threads, [](const Thread& thread) { return thread.wait == Wait::barrier; });
+  const auto first = std::ranges::find_if(
+      b.threads, [](const Thread& thread) { return thread.wait == Wait::barrier || thread.wait == Wait::grid; });
   if (b.ended > 0)
     throw Fault("a barrier at " + describe(first->location) + " that " + std::to_string(b.ended) +
                 " threads of the block never reach");
@@ -112,7 +115,6 @@ void open_barrier(Block& b) {
     if (thread.location.line() != first->location.line() || thread.location.column() != first->location.column())
       throw Fault("threads of one block wait at different barriers, " + describe(first->location) + " and " +
                   describe(thread.location));
-  b.waiting_at_barrier = 0;
   for (size_t i = 0; i < b.threads.size(); ++i) {
     b.threads[i].wait = Wait::nothing;
     b.ready.push_back(i);
@@ -129,7 +131,7 @@ void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vecto
       // A fiber whose thread has ended takes the next one; to the thread sanitizer they would then be one thread. For
       // it threads share a fiber with one of another block at most, and not always with that of their own number.
       if (kThreadSanitizer) {
-        thread.fiber = fiber_number((b.first_fiber + i) % b.threads.size());
+        thread.fiber = fiber_number(b.first_fiber + (b.turn + i) % b.threads.size());
       } else {
         thread.fiber = free_fibers.back();
         free_fibers.pop_back();
@@ -154,11 +156,19 @@ void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vecto
   }
 }
 
+bool waits_for_grid(const Block& b) {
+  return std::ranges::all_of(b.threads, [&](const Thread& thread) {
+    return thread.wait == Wait::grid && thread.location.line() == b.threads.front().location.line();
+  });
+}
+
+// Until the block's end, or the next barrier of all blocks.
 void run_block(Block& b, const std::function<void()>& kernel) {
   std::vector<Fiber*> free_fibers;
   if (!kThreadSanitizer)
-    for (size_t i = 0; i < b.threads.size(); ++i) free_fibers.push_back(fiber_number(i));
+    for (size_t i = 0; i < b.threads.size(); ++i) free_fibers.push_back(fiber_number(b.first_fiber + i));
   while (b.ended < b.threads.size()) {
+    if (b.ready.empty() && waits_for_grid(b)) return;
     if (b.ready.empty()) open_barrier(b);
     run_ready_threads(b, kernel, free_fibers);
   }
@@ -168,7 +178,7 @@ void reset(Block& b, dim3 grid, dim3 size, uint3 place) {
   const size_t count = size_t{size.x} * size.y * size.z;
   b.threads.assign(count, {});
   b.warps.assign((count + kWarp - 1) / kWarp, {});
-  b.ended = b.waiting_at_barrier = 0;
+  b.ended = 0;
   b.ready.resize(count);
   std::iota(b.ready.begin(), b.ready.end(), size_t{0});
   for (size_t i = 0; i < count; ++i) {
@@ -197,22 +207,63 @@ void seed(uint64_t value) { random_source().seed(value); }
 
 uint64_t random_below(uint64_t bound) { return random_source()() % bound; }
 
-void run_grid(dim3 grid, dim3 size, const std::function<void()>& kernel) {
+namespace {
+
+// Every block in turn up to the next barrier of all, until they have ended.
+void run_together(std::vector<Block>& blocks, const std::vector<uint32_t>& first_order,
+                  const std::function<void()>& kernel) {
+  std::vector<uint32_t> order = first_order;
+  for (;;) {
+    for (const uint32_t n : order) {
+      block = &blocks[n];
+      run_block(blocks[n], kernel);
+    }
+    const auto waiting = std::ranges::count_if(blocks, waits_for_grid);
+    if (waiting == 0) return;
+    const auto first = std::ranges::find_if(blocks, waits_for_grid);
+    const Location& location = first->threads.front().location;
+    if (static_cast<size_t>(waiting) < blocks.size())
+      throw Fault("a barrier of all blocks at " + describe(location) + " that " +
+                  std::to_string(blocks.size() - static_cast<size_t>(waiting)) + " of them never reach");
+    for (Block& b : blocks) {
+      if (b.threads.front().location.line() != location.line())
+        throw Fault("blocks wait at different barriers, " + describe(location) + " and " +
+                    describe(b.threads.front().location));
+      open_barrier(b);
+    }
+    shuffle(order);
+  }
+}
+
+}  // namespace
+
+void run_grid(dim3 grid, dim3 size, bool together, const std::function<void()>& kernel) {
   const Unseen unseen;
-  Block own;
-  Block* const former = std::exchange(block, &own);
   std::vector<uint32_t> order(size_t{grid.x} * grid.y * grid.z);
   std::iota(order.begin(), order.end(), 0u);
   shuffle(order);
   // Two blocks in the same shared memory would look like a race: nothing orders them.
   const auto shared = std::make_unique_for_overwrite<std::byte[]>(kThreadSanitizer ? order.size() * kSharedLimit : 0);
+  std::vector<Block> blocks(together ? order.size() : 1);
+  Block* const former = block;
+  const auto prepare = [&](Block& own, uint32_t n) {
+    own.own_shared = kThreadSanitizer ? shared.get() + size_t{n} * kSharedLimit : nullptr;
+    own.together = together;
+    if (together) own.first_fiber = n * size_t{size.x} * size.y * size.z;
+    own.turn += 7;
+    reset(own, grid, size, {n % grid.x, n / grid.x % grid.y, n / (grid.x * grid.y)});
+  };
   release(&start_of_grid);
   try {
-    for (const uint32_t n : order) {
-      own.own_shared = kThreadSanitizer ? shared.get() + size_t{n} * kSharedLimit : nullptr;
-      own.first_fiber += 7;
-      reset(own, grid, size, {n % grid.x, n / grid.x % grid.y, n / (grid.x * grid.y)});
-      run_block(own, kernel);
+    if (together) {
+      for (const uint32_t n : order) prepare(blocks[n], n);
+      run_together(blocks, order, kernel);
+    } else {
+      block = &blocks[0];
+      for (const uint32_t n : order) {
+        prepare(blocks[0], n);
+        run_block(blocks[0], kernel);
+      }
     }
   } catch (...) {
     block = former;
@@ -228,10 +279,21 @@ void block_barrier(const Location& location) {
   Thread& thread = *b.now;
   thread.wait = Wait::barrier;
   thread.location = location;
-  ++b.waiting_at_barrier;
   release(&b);
   Fiber::pause();
   acquire(&b);
+}
+
+void grid_barrier(const Location& location) {
+  static char all_blocks;
+  const Unseen unseen;
+  if (!block->together) fail_thread("a barrier of all blocks in a launch whose blocks do not run together", location);
+  Thread& thread = *block->now;
+  thread.wait = Wait::grid;
+  thread.location = location;
+  release(&all_blocks);
+  Fiber::pause();
+  acquire(&all_blocks);
 }
 
 int lane() { return static_cast<int>(block->now_number % kWarp); }

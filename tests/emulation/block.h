@@ -30,8 +30,8 @@ void seed(uint64_t value);
 uint64_t random_below(uint64_t bound);
 
 /// Runs every thread of every block: blocks one after another, the threads of a block as fibers, both in random order.
-/// Throws Fault where the kernel breaks a rule.
-void run_grid(dim3 grid, dim3 block, const std::function<void()>& kernel);
+/// With `together` all blocks are there at the same time and may meet. Throws Fault where the kernel breaks a rule.
+void run_grid(dim3 grid, dim3 block, bool together, const std::function<void()>& kernel);
 
 using Location = std::source_location;
 
@@ -40,6 +40,9 @@ using Location = std::source_location;
 
 /// All threads of the block wait here for each other. A Fault when one of them waits elsewhere or has ended.
 void block_barrier(const Location& location);
+
+/// All threads of all blocks of a launch wait here for each other. A Fault when blocks do not run together.
+void grid_barrier(const Location& location);
 
 /// The lanes of `mask` wait here for each other; returns what lane `source(lane)` handed in, as PTX's shfl does.
 /// A Fault when the calling lane is not in the mask, a lane of the mask never comes, or a source is not in the mask.

@@ -273,6 +273,17 @@ TEST_CASE("cuda: statistics of sums that hardly vary about a large mean") {
   });
 }
 
+namespace {
+
+void convolve_quantized(const QuantizedValue& x, const Tensor& values, const Quantized& w,
+                        const Conv2dGeometry& geometry, Sums& y, const StatisticsOutput& statistics) {
+  QuantizedConvolution convolution{x, values, w, geometry, y, statistics};
+  launch_quantize_and_convolve(convolution);
+  y = convolution.y;
+}
+
+}  // namespace
+
 TEST_CASE("cuda: values are rounded on the way into a convolution, with the codes of the contract's lines") {
   const FreshMemory fresh;
   int number = 0;
@@ -292,7 +303,7 @@ TEST_CASE("cuda: values are rounded on the way into a convolution, with the code
     Tensor values;
     if (number % 2) values = Tensor(problem.x(), DType::f32, kCuda);
     check_convolution(problem, codes, w, number % 2, [&](Sums& y, StatisticsOutput& statistics) {
-      launch_quantize_and_convolve(x, values, device_w, problem.geometry, y, statistics);
+      convolve_quantized(x, values, device_w, problem.geometry, y, statistics);
     });
     CHECK(same_bits(x.codes.codes.on({}), codes.codes));
     CHECK(same_bits(x.codes.step.on({}), codes.step));
@@ -317,7 +328,7 @@ TEST_CASE("cuda: every kind of value goes into a convolution of an image of seve
       QuantizedValue x = room_for_codes(value.value, 2.25, levels);
       Tensor values(problem.x(), DType::f32, kCuda);
       check_convolution(problem, codes, w, true, [&](Sums& y, StatisticsOutput& statistics) {
-        launch_quantize_and_convolve(x, values, device_w, problem.geometry, y, statistics);
+        convolve_quantized(x, values, device_w, problem.geometry, y, statistics);
       });
       CHECK(same_bits(x.codes.codes.on({}), codes.codes));
       CHECK(same_bits(values.on({}), value.expected));
@@ -361,7 +372,7 @@ TEST_CASE("cuda: an unusable alpha is trouble on the way into a convolution too"
     QuantizedValue x = room_for_codes(value.value, alpha, some_levels(0));
     Sums y = room_for(problem.y());
     StatisticsOutput statistics = statistics_for(problem.outputs, {}, {});
-    launch_quantize_and_convolve(x, none, on_device(w), problem.geometry, y, statistics);
+    convolve_quantized(x, none, on_device(w), problem.geometry, y, statistics);
     CHECK(cuda_device().take_trouble());
     launch_evaluate(value.value, none, &x);
     CHECK(cuda_device().take_trouble());

@@ -91,14 +91,16 @@ inline unsigned atomicInc(unsigned* place, unsigned last) {
 
 namespace emulation {
 
-/// What <<<>>> does: queues the kernel on the stream, its arguments copied. `name` is for tables and messages.
+/// What <<<>>> does, or with `together` a cooperative launch: queues the kernel on the stream, its arguments copied.
+/// `name` is for tables and messages.
 template <typename... Parameters, typename... Arguments>
-cudaError_t launch(const std::string& name, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
-                   Arguments&&... arguments) {
+cudaError_t launch(const std::string& name, void (*kernel)(Parameters...), dim3 grid, dim3 block, bool together,
+                   cudaStream_t stream, Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable_v<std::decay_t<Parameters>> && ...),
                 "kernel arguments are copied as bytes");
   const std::tuple<std::decay_t<Parameters>...> packed{std::forward<Arguments>(arguments)...};
-  return enqueue_kernel(name, grid, block, sizeof packed, stream, [kernel, packed] { std::apply(kernel, packed); });
+  return enqueue_kernel(name, grid, block, together, sizeof packed, stream,
+                        [kernel, packed] { std::apply(kernel, packed); });
 }
 
 }  // namespace emulation

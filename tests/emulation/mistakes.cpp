@@ -17,7 +17,7 @@ namespace {
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t start(const Stream& stream, dim3 grid, dim3 block, void (*kernel)(Parameters...), Arguments... arguments) {
-  return emulation::launch("mistake", kernel, grid, block, stream.get(), arguments...);
+  return emulation::launch("mistake", kernel, grid, block, false, stream.get(), arguments...);
 }
 
 // Room on the device that ends with the last float.

@@ -59,7 +59,7 @@ struct Runtime {
   std::vector<std::unique_ptr<CUstream_st>> streams;
   std::map<cudaEvent_t, std::shared_ptr<CUevent_st>> events;
   size_t allocations = 0;
-  int device_count = 1, compute_major = 9;
+  int device_count = 1, compute_major = 9, multiprocessors = 4;
   bool idle = false;
   size_t memory_left = SIZE_MAX;
   std::set<const std::byte*> reserved;  // of the device memory: address space alone
@@ -172,17 +172,19 @@ std::shared_ptr<CUevent_st> event_of(cudaEvent_t event) {
 
 namespace emulation {
 
-cudaError_t enqueue_kernel(const std::string& name, dim3 grid, dim3 block, size_t argument_bytes, cudaStream_t stream,
-                           std::function<void()> kernel) {
+cudaError_t enqueue_kernel(const std::string& name, dim3 grid, dim3 block, bool together, size_t argument_bytes,
+                           cudaStream_t stream, std::function<void()> kernel) {
   const bool grid_fits =
       grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= 0x7FFFFFFF && grid.y <= 65535 && grid.z <= 65535;
   const bool block_fits = block.x > 0 && block.y > 0 && block.z > 0 && block.x <= 1024 && block.y <= 1024 &&
                           block.z <= 64 && size_t{block.x} * block.y * block.z <= 1024;
   if (!grid_fits || !block_fits) return answer(cudaErrorInvalidConfiguration);
   if (argument_bytes > 32764) return answer(cudaErrorInvalidValue);
+  if (together && size_t{grid.x} * grid.y * grid.z > static_cast<size_t>(runtime().multiprocessors))
+    return answer(cudaErrorCooperativeLaunchTooLarge);
   const auto run = [=, kernel = std::move(kernel)] {
     try {
-      run_grid(grid, block, kernel);
+      run_grid(grid, block, together, kernel);
     } catch (const Fault& fault) {
       throw Fault("kernel " + name + ": " + fault.what());
     }
@@ -215,6 +217,7 @@ const std::byte* end_of_block(const void* pointer) {
 
 void set_device_count(int count) { runtime().device_count = count; }
 void set_compute_major(int major) { runtime().compute_major = major; }
+void set_multiprocessors(int count) { runtime().multiprocessors = count; }
 void set_idle(bool idle) { runtime().idle = idle; }
 void set_memory_left(size_t bytes) { runtime().memory_left = bytes; }
 
@@ -245,7 +248,10 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
-      *value = 4;
+      *value = runtime().multiprocessors;
+      return cudaSuccess;
+    case cudaDevAttrCooperativeLaunch:
+      *value = 1;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
       *value = runtime().compute_major;
@@ -261,7 +267,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "emulated device");
   properties->major = runtime().compute_major;
-  properties->multiProcessorCount = 4;
+  properties->multiProcessorCount = runtime().multiprocessors;
   properties->totalGlobalMem = size_t{8} << 30;
   return cudaSuccess;
 }

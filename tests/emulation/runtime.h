@@ -12,8 +12,9 @@ namespace emulation {
 
 /// Work on a stream waits until something has to be done: then the streams go on in random order, each in its own, so
 /// that a missing event shows. Device memory is poisoned (address sanitizer) except while that happens.
-cudaError_t enqueue_kernel(const std::string& name, dim3 grid, dim3 block, size_t argument_bytes, cudaStream_t stream,
-                           std::function<void()> kernel);
+/// With `together` all blocks run at the same time, which takes a device that has room for them.
+cudaError_t enqueue_kernel(const std::string& name, dim3 grid, dim3 block, bool together, size_t argument_bytes,
+                           cudaStream_t stream, std::function<void()> kernel);
 /// Work of a library (the twins of cuDNN and cuBLAS): runs with device memory open, is captured like a kernel.
 cudaError_t enqueue_library_call(const std::string& name, cudaStream_t stream, std::function<void()> call);
 
@@ -42,5 +43,7 @@ void set_memory_left(size_t bytes);
 void set_device_count(int count);
 /// Their compute capability: major 9 at first, minor 0.
 void set_compute_major(int major);
+/// Their multiprocessors, 4 at first; each has room for one block of those that run together.
+void set_multiprocessors(int count);
 
 }  // namespace emulation

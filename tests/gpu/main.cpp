@@ -18,6 +18,7 @@ namespace emulation {
 void seed(uint64_t) {}
 size_t allocation_count() { return 0; }
 void set_idle(bool) {}
+void set_multiprocessors(int) {}
 
 }  // namespace emulation
 

@@ -73,6 +73,14 @@ Context::Context() : device_name_(open_device(chosen())) {
   trouble_ = Tensor({1}, DType::s32, kCuda);
   for (Tensor* words : {&tickets_, &trouble_})
     check(cudaMemsetAsync(words->raw(), 0, words->bytes(), stream_.get()), "clearing device memory");
+  set_blocks_together(true);
+}
+
+void Context::set_blocks_together(bool on) {
+  int multiprocessors = 0, cooperates = 0;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, chosen()), "asking for the device");
+  check(cudaDeviceGetAttribute(&cooperates, cudaDevAttrCooperativeLaunch, chosen()), "asking for the device");
+  blocks_together_ = on && cooperates ? multiprocessors : 0;
 }
 
 DeviceBlock Context::allocate(size_t bytes) {

@@ -15,6 +15,7 @@ namespace apotnet::cuda {
 struct Node {
   std::string_view name;
   size_t reads = 0, writes = 0;
+  size_t jobs = 1;  // that other launches do one by one
 };
 
 /// Makes the device of this number, as the driver counts them, that of the process; its name. Error(unavailable) where
@@ -56,6 +57,11 @@ class Context : public DeviceMemory {
   bool fuses_steps() const { return fuses_steps_; }
   void set_fuses_steps(bool on) { fuses_steps_ = on; }
 
+  /// How many blocks of a launch can be on the device at the same time, one on each multiprocessor; 0 where they cannot
+  /// meet, or are not to.
+  int blocks_together() const { return blocks_together_; }
+  void set_blocks_together(bool on);
+
   /// Every allocation is filled with NaN patterns before its use, so that a read before the first write shows.
   void set_fill_fresh_memory(bool on) { fill_fresh_memory_ = on; }
 
@@ -85,6 +91,7 @@ class Context : public DeviceMemory {
   Tensor tickets_, trouble_;
   Arithmetic gradient_arithmetic_ = Arithmetic::tf32;
   bool fuses_steps_ = true;
+  int blocks_together_ = 0;
   bool fill_fresh_memory_ = false;
   std::vector<Node>* recorded_ = nullptr;
 };

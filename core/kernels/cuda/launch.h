@@ -21,22 +21,36 @@ namespace apotnet::cuda {
 /// Threads of a block, in every kernel of this folder.
 inline constexpr int kThreads = 256;
 
+/// Whether the blocks of a launch come and go, or are all there at the same time and may meet (grid_barrier()). The
+/// latter takes a device with room for them.
+enum class Blocks { in_turn, together };
+
 /// Launches on the context's stream, `grid` blocks of kThreads.
 template <typename... Parameters, typename... Arguments>
-void launch(const Node& node, void (*kernel)(Parameters...), dim3 grid, Arguments&&... arguments) {
+void launch(const Node& node, Blocks blocks, void (*kernel)(Parameters...), dim3 grid, Arguments&&... arguments) {
   Context& context = Context::get();
   context.record(node);
+  const bool together = blocks == Blocks::together;
 #ifdef __CUDACC__
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(kThreads);
   config.stream = context.stream().get();
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeCooperative;
+  attribute.val.cooperative = 1;
+  config.attrs = &attribute;
+  config.numAttrs = together ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), node.name.data());
 #else
-  check(emulation::launch(std::string(node.name), kernel, grid, dim3(kThreads), context.stream().get(),
+  check(emulation::launch(std::string(node.name), kernel, grid, dim3(kThreads), together, context.stream().get(),
                           std::forward<Arguments>(arguments)...),
         node.name.data());
 #endif
+}
+template <typename... Parameters, typename... Arguments>
+void launch(const Node& node, void (*kernel)(Parameters...), dim3 grid, Arguments&&... arguments) {
+  launch(node, Blocks::in_turn, kernel, grid, std::forward<Arguments>(arguments)...);
 }
 
 /// N elements that travel together: 16 bytes are one access. A longer pack is several, so that tensors need to begin at

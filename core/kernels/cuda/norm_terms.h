@@ -30,9 +30,11 @@ struct ChannelNorm {
   float scale, shift, mean;
 
   __device__ static ChannelNorm of(const NormArrays& norm, int c) {
-    const Wide scale = Wide{norm.gamma[c], 0} / square_root(Wide{norm.variance[c], 0} + norm.epsilon);
-    const Wide beta{norm.beta ? norm.beta[c] : 0.0f, 0}, mean{norm.mean[c], 0};
-    return {scale.high, (beta - mean * scale).high, mean.high};
+    return of(norm.mean[c], norm.variance[c], norm.gamma[c], norm.beta ? norm.beta[c] : 0.0f, norm.epsilon);
+  }
+  __device__ static ChannelNorm of(float mean, float variance, float gamma, float beta, const Wide& epsilon) {
+    const Wide scale = Wide{gamma, 0} / square_root(Wide{variance, 0} + epsilon);
+    return {scale.high, (Wide{beta, 0} - Wide{mean, 0} * scale).high, mean};
   }
   __device__ float apply(float x) const { return x * scale + shift; }
   __device__ float relu(float x) const {

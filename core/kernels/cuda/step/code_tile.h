@@ -82,15 +82,16 @@ __device__ void stage_weights(const TilePlan& plan, const int8_t* weights, int f
   }
 }
 
-/// sums += box times weights over `units` of a stage, 16 * kRows pixels and kWarpOutputs channels a warp.
-template <int kOutputs, int kRows>
+/// sums += box times weights over `units` of a stage, 16 * kRows pixels and kWarpOutputs channels a warp: of the
+/// kOfRows * 16 pixels that it has, those from row `first` of the matrix on.
+template <int kOutputs, int kRows, int kOfRows = kRows>
 __device__ void multiply_stage(const TilePlan& plan, int units, const uint8_t* box, const uint8_t* weights,
-                               const int* offsets, int32_t (&sums)[kRows][WarpLayout<kOutputs>::kColumns][4]) {
+                               const int* offsets, int32_t (*sums)[WarpLayout<kOutputs>::kColumns][4], int first = 0) {
   using Layout = WarpLayout<kOutputs>;
   const Layout warp;
   const uint8_t* pixels[kRows];
   for (int r = 0; r < kRows; ++r) {
-    int pixel = (warp.down * kRows + r) * 16 + warp.lane % 16;
+    int pixel = (warp.down * kOfRows + first + r) * 16 + warp.lane % 16;
     if (pixel >= plan.tile_height * plan.tile_width) pixel = 0;  // computed and thrown away
     const int row = pixel / plan.tile_width, column = pixel - row * plan.tile_width;
     pixels[r] = box + (row * plan.box_width + column) * plan.step * TilePlan::pixel_bytes(plan.unit_shift);
@@ -106,10 +107,10 @@ __device__ void multiply_stage(const TilePlan& plan, int units, const uint8_t* b
     for (int c = 0; c < Layout::kColumns; c += 2) {
       Word b[4];
       load_matrices(b, column + c * 8 * row_bytes + unit * 16);
-      const Word first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
+      const Word left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
       for (int r = 0; r < kRows; ++r) {
-        multiply_codes(sums[r][c], a[r], first);
-        multiply_codes(sums[r][c + 1], a[r], second);
+        multiply_codes(sums[r][c], a[r], left);
+        multiply_codes(sums[r][c + 1], a[r], right);
       }
     }
   }
@@ -128,6 +129,29 @@ struct SumOutput {
         step_b(input<float>(y.step_b)) {}
 };
 
+/// What a lane adds up of its channels: sums, then squares.
+template <int kOutputs>
+struct LaneTotals {
+  static constexpr int N = WarpLayout<kOutputs>::kLaneOutputs;
+  int64_t own[2 * N] = {};
+
+  __device__ void add(const Pack<int32_t, N>& sums) {
+    for (int j = 0; j < N; ++j) {
+      own[j] += sums[j];
+      own[N + j] += int64_t{sums[j]} * sums[j];
+    }
+  }
+  /// To `totals` [2, kOutputs] of each row of warps.
+  __device__ void store(int64_t* totals) {
+    const WarpLayout<kOutputs> warp;
+    const int first = add_up_rows(own);
+    for (int i = 0; i < 2 * N / 8; ++i) {
+      const int index = first + i, output = warp.first_output() + index % N;
+      totals[(warp.down * 2 + index / N) * kOutputs + output] = own[i];
+    }
+  }
+};
+
 /// Stores the tile's sums, and adds them and their squares up to `totals` [2, kOutputs] of each row of warps.
 template <int kOutputs, int kRows>
 __device__ void store_tile(const TilePlan& plan, const Tile& tile,
@@ -137,7 +161,7 @@ __device__ void store_tile(const TilePlan& plan, const Tile& tile,
   constexpr int N = Layout::kLaneOutputs;
   const Layout warp;
   const int channel = static_cast<int>(blockIdx.y) * kOutputs + warp.first_output();
-  int64_t own[2 * N] = {};  // sums, then squares
+  LaneTotals<kOutputs> lane_totals;
   for (int i = 0; i < 2 * kRows; ++i) {
     const int pixel = (warp.down * kRows + i / 2) * 16 + i % 2 * 8 + warp.lane / 4;
     const int row = pixel / plan.tile_width, column = pixel - row * plan.tile_width;
@@ -146,18 +170,23 @@ __device__ void store_tile(const TilePlan& plan, const Tile& tile,
         channel >= plan.outputs)
       continue;
     Pack<int32_t, N> pack;
-    for (int j = 0; j < N; ++j) {
-      pack[j] = sums[i / 2][j / 2][i % 2 * 2 + j % 2];
-      own[j] += pack[j];
-      own[N + j] += int64_t{pack[j]} * pack[j];
-    }
+    for (int j = 0; j < N; ++j) pack[j] = sums[i / 2][j / 2][i % 2 * 2 + j % 2];
+    lane_totals.add(pack);
     const int64_t place = (int64_t{tile.image} * plan.out_height + out_row) * plan.out_width + out_column;
     store_sums(y.narrow, y.wide, place * plan.outputs + channel, pack);
   }
-  const int first = add_up_rows(own);
-  for (int i = 0; i < 2 * N / 8; ++i) {
-    const int index = first + i, output = warp.first_output() + index % N;
-    totals[(warp.down * 2 + index / N) * kOutputs + output] = own[i];
+  lane_totals.store(totals);
+}
+
+/// Adds the totals of a tile to the statistics, behind a barrier.
+template <int kOutputs>
+__device__ void add_totals(const TilePlan& plan, const int64_t* totals, const StatisticsArrays& statistics) {
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * kOutputs; i += kThreads) {
+    const int channel = static_cast<int>(blockIdx.y) * kOutputs + i % kOutputs;
+    if (channel >= plan.outputs) continue;
+    int64_t total = 0;
+    for (int down = 0; down < WarpLayout<kOutputs>::kDown; ++down) total += totals[down * 2 * kOutputs + i];
+    statistics.add(i >= kOutputs, channel, total);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "core/kernels/cuda/step/lower.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/kernels/cuda/step/lowering.h"
 
@@ -43,6 +44,7 @@ std::optional<StepProgram> Lowering::run() {
     seen_.insert(call.addresses.begin(), call.addresses.end());
   }
   finish_weights();
+  end_chain();
   if (failed_ || convolutions_ == 0) return {};
   return StepProgram(std::move(launches_));
 }
@@ -84,6 +86,11 @@ void Lowering::store(Address address) {
     normalised_weights_.erase(found);
   }
   if (narrow_gradients_.contains(address) || never_written_.contains(address)) failed_ = true;
+}
+
+void Lowering::end_chain() {
+  if (chain_.empty()) return;
+  launches_.emplace_back([chain = std::exchange(chain_, {})]() mutable { chain.launch(); });
 }
 
 size_t Lowering::next_use(const Tensor& tensor) const {

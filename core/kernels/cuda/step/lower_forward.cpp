@@ -137,7 +137,11 @@ bool Lowering::convolve(const TracedCall& call) {
   }
   codes_.erase(found);
   if (w.shape()[0] <= kFusedChannels) {
-    emit([=]() mutable { launch_quantize_and_convolve(codes, values, w, geometry, sums, statistics); });
+    const QuantizedConvolution convolution{codes, values, w, geometry, sums, statistics};
+    if (!chain_.add(convolution)) {
+      end_chain();
+      if (!chain_.add(convolution)) emit([own = QuantizedConvolution(convolution)]() mutable { launch_quantize_and_convolve(own); });
+    }
   } else {
     emit([=]() mutable { launch_evaluate(codes.value, values, &codes); });
     emit([=]() mutable { launch_convolve_codes(x, w, geometry, sums, statistics); });

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/kernels/cuda/step/chain.h"
 #include "core/kernels/cuda/step/lower.h"
 #include "core/kernels/cuda/step/step_kernels.h"
 
@@ -86,8 +87,11 @@ class Lowering {
   size_t next_use(const Tensor& tensor) const;
   void keep(const TracedCall& call);
   void store(Address address);
+  // Convolutions that wait for the next one to join them are launched before anything else.
+  void end_chain();
   template <typename Launch>
   void emit(Launch&& launch) {
+    end_chain();
     launches_.emplace_back(std::forward<Launch>(launch));
   }
 
@@ -97,6 +101,7 @@ class Lowering {
   bool failed_ = false;
   size_t convolutions_ = 0;
   std::vector<std::function<void()>> launches_;
+  ConvolutionChain chain_;
 
   std::set<Address> seen_;                              // by calls before this one
   std::map<Address, std::pair<Tensor, Value>> values_;  // not stored

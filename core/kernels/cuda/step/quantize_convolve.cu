@@ -151,13 +151,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   auto* const totals = reinterpret_cast<int64_t*>(pool);
   store_tile<kOutputs, kRows>(plan, tile, sums, y, totals);
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < 2 * kOutputs; i += kThreads) {
-    const int channel = static_cast<int>(blockIdx.y) * kOutputs + i % kOutputs;
-    if (channel >= plan.outputs) continue;
-    int64_t total = 0;
-    for (int down = 0; down < Layout::kDown; ++down) total += totals[down * 2 * kOutputs + i];
-    statistics.add(i >= kOutputs, channel, total);
-  }
+  add_totals<kOutputs>(plan, totals, statistics);
   if (!last_block(ticket)) return;
   for (int c = static_cast<int>(threadIdx.x); c < plan.outputs; c += kThreads)
     statistics.finish(c, y.step_a[0] * y.step_b[0]);
@@ -241,8 +235,8 @@ void launch_convolve_codes(const Quantized& x, const Quantized& w, const Conv2dG
                      StoredCodes{input<uint8_t>(x.codes)}, w, geometry, y, statistics);
 }
 
-void launch_quantize_and_convolve(QuantizedValue& x, Tensor& values, const Quantized& w, const Conv2dGeometry& geometry,
-                                  Sums& y, StatisticsOutput& statistics) {
+void launch_quantize_and_convolve(QuantizedConvolution& convolution) {
+  auto& [x, values, w, geometry, y, statistics] = convolution;
   require(w.shape()[0] <= kFusedChannels, "a convolution that quantizes its input got ", w.shape()[0], " outputs");
   y.step_a = x.codes.step;
   y.step_b = w.step;

@@ -74,10 +74,17 @@ bool fits_weight_gradient(const ConvolutionSizes& sizes);
 /// w.codes s8 [O, KH, KW, C], C and O multiples of 16, groups 1.
 void launch_convolve_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry, Sums& y,
                            StatisticsOutput& statistics);
-/// The same of codes that are rounded on the way and stored; `values`, where defined, takes the value before rounding
-/// (f32 [N, H, W, C]). For O up to kFusedChannels: each block computes all outputs of a tile.
-void launch_quantize_and_convolve(QuantizedValue& x, Tensor& values, const Quantized& w, const Conv2dGeometry& geometry,
-                                  Sums& y, StatisticsOutput& statistics);
+/// The same of codes that are rounded on the way and stored.
+struct QuantizedConvolution {
+  QuantizedValue x;
+  Tensor values;  // f32 [N, H, W, C]; where defined, takes the value before rounding
+  Quantized w;
+  Conv2dGeometry geometry;
+  Sums y;
+  StatisticsOutput statistics;
+};
+/// For O up to kFusedChannels: each block computes all outputs of a tile.
+void launch_quantize_and_convolve(QuantizedConvolution& convolution);
 inline constexpr int64_t kFusedChannels = 64;
 
 /// Computes and stores a value: as f32 where `values` is defined, as codes where `codes` is given.

@@ -30,22 +30,33 @@ struct StatisticsArrays {
     atomicAdd(accumulators + (squares ? channels : 0) + channel, static_cast<unsigned long long>(part));
   }
 
-  /// Mean and biased variance of sum * step, the running ones, and the accumulators zero again. Squares are taken about
-  /// the integer m next to the mean: what is left of the mean is a fraction, and nothing cancels. Intermediate results
-  /// may wrap; exact as long as the squares about m add up to less than 2^63.
-  __device__ void finish(int channel, float step) const {
+  struct Moments {
+    float mean, variance;
+  };
+  /// Mean and biased variance of sum * step, when everything has been added. Squares are taken about the integer m next
+  /// to the mean: what is left of the mean is a fraction, and nothing cancels. Intermediate results may wrap; exact as
+  /// long as the squares about m add up to less than 2^63.
+  __device__ Moments moments(int channel, float step) const {
     const auto sum = static_cast<int64_t>(accumulators[channel]);
     const unsigned long long squares = accumulators[channels + channel];
-    accumulators[channel] = accumulators[channels + channel] = 0;
     const int64_t m = (sum + (sum < 0 ? -count / 2 : count / 2)) / count, rest = sum - m * count;
     const auto about_m = static_cast<int64_t>(squares - static_cast<unsigned long long>(m) *
                                                             static_cast<unsigned long long>(sum + rest));
     const Wide n = Wide::of_integer(count), fraction = Wide::of_integer(rest) / n, scale{step, 0};
     const Wide batch_mean = (Wide::of_integer(m) + fraction) * scale;
     const Wide batch_variance = (Wide::of_integer(about_m) / n - fraction * fraction) * scale * scale;
-    mean[channel] = batch_mean.high;
-    variance[channel] = batch_variance.high < 0 ? 0.0f : batch_variance.high;
-    if (running.defined()) running.update(channel, mean[channel], variance[channel]);
+    return {batch_mean.high, batch_variance.high < 0 ? 0.0f : batch_variance.high};
+  }
+  /// Stores them, and updates the running ones.
+  __device__ void store(int channel, const Moments& moments) const {
+    mean[channel] = moments.mean;
+    variance[channel] = moments.variance;
+    if (running.defined()) running.update(channel, moments.mean, moments.variance);
+  }
+  __device__ void clear(int channel) const { accumulators[channel] = accumulators[channels + channel] = 0; }
+  __device__ void finish(int channel, float step) const {
+    store(channel, moments(channel, step));
+    clear(channel);
   }
 };
 

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/kernels/cuda/step/step_kernels.h"
+#include "core/kernels/cuda/step/tile_plan.h"
+
+namespace apotnet::cuda {
+
+/// A convolution as a member of a chain.
+struct ChainLink {
+  QuantizedConvolution convolution;
+  TilePlan plan;
+  std::optional<BatchNormTerms> norm;  // behind it, where the chain goes on from its sums
+  bool adds = false;                   // its value is that of the batch norm plus the one kept
+  bool keeps = false;                  // and is kept in its place
+  bool is_projection = false;          // of the value of the link before it; its sums, normalised, are kept
+};
+
+/// Quantized convolutions that follow each other in one launch. A block has one image from the first convolution to the
+/// last: sums and the value that a shortcut adds stay in its registers, codes and weights in its shared memory. After
+/// each convolution all blocks meet, for a batch norm needs the statistics of the whole batch. What the backward pass
+/// reads is written; nothing of it is read. The bits are those of launch_quantize_and_convolve() for one after the
+/// other.
+class ConvolutionChain {
+ public:
+  /// Makes the convolution part of the chain if it goes on from there: its value is that of the last sums behind their
+  /// batch norm and a ReLU, plus where it is a sum the value before the block; or it projects that value. The first may
+  /// round any value. Images have to fit a block, and the batch the device.
+  bool add(const QuantizedConvolution& convolution);
+  bool empty() const { return links_.empty(); }
+  void launch();
+
+ private:
+  bool follows(const QuantizedConvolution& convolution) const;
+  bool projects(const QuantizedConvolution& convolution) const;
+  bool is_kept(const Operand& operand) const;
+
+  std::vector<ChainLink> links_;
+  size_t last_ = 0, kept_ = 0;  // the last link that is no projection; the one whose value is kept
+};
+
+/// How a block computes a whole image; not a value where it cannot.
+std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes);
+/// How many links a launch may have.
+extern const size_t kMostLinks;
+void launch_chain(std::vector<ChainLink>& links);
+
+}  // namespace apotnet::cuda
