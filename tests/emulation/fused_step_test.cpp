@@ -88,7 +88,7 @@ void compare_with_plain_step(const Batch& batch, Make&& make, double allowed = k
   plain.model->for_each_module([&](Module& module) { convolutions += dynamic_cast<QuantConv2d*>(&module) ? 1 : 0; });
   size_t launched = 0;
   for (const cuda::Node& node : nodes)
-    if (node.name == "quantize and convolve" || node.name == "convolve codes" || node.name == "convolution chain")
+    if (node.name == "quantize and convolve" || node.name == "convolve codes" || node.name == "forward chain")
       launched += node.jobs;
   CHECK(launched == (fuses ? static_cast<size_t>(convolutions) : 0));
 }

@@ -61,7 +61,11 @@ struct FinishNormGradient {
   float k;
   float* galpha;
 
-  __device__ void operator()(int c, const Wide& sum_g, const Wide& sum_gx) const {
+  struct Found {
+    float ggamma, gbeta;
+    ChannelGradient gradient;
+  };
+  __device__ Found of(int c, const Wide& sum_g, const Wide& sum_gx) const {
     const Wide inverse_std = Wide{1, 0} / square_root(Wide{norm.variance[c], 0} + norm.epsilon);
     const Wide factor = Wide{norm.gamma[c], 0} * inverse_std;
     Wide slope = {}, constant = {};
@@ -69,10 +73,14 @@ struct FinishNormGradient {
       slope = -factor * inverse_std * inverse_std * sum_gx / count;
       constant = -factor * sum_g / count - slope * Wide{norm.mean[c], 0};
     }
-    ggamma[c] = (sum_gx * inverse_std).high;
-    gbeta[c] = sum_g.high;
-    gradients[c] = {factor.high, slope.high, constant.high};
+    return {(sum_gx * inverse_std).high, sum_g.high, {factor.high, slope.high, constant.high}};
   }
+  __device__ void store(int c, const Found& found) const {
+    ggamma[c] = found.ggamma;
+    gbeta[c] = found.gbeta;
+    gradients[c] = found.gradient;
+  }
+  __device__ void operator()(int c, const Wide& sum_g, const Wide& sum_gx) const { store(c, of(c, sum_g, sum_gx)); }
   __device__ void whole(const Wide& sum) const {
     if constexpr (kHasWhole) galpha[0] = (sum / (Wide{k, 0} * Wide{alpha[0], 0})).high;
   }

@@ -44,7 +44,7 @@ std::optional<StepProgram> Lowering::run() {
     seen_.insert(call.addresses.begin(), call.addresses.end());
   }
   finish_weights();
-  end_chain();
+  end_chains();
   if (failed_ || convolutions_ == 0) return {};
   return StepProgram(std::move(launches_));
 }
@@ -88,9 +88,11 @@ void Lowering::store(Address address) {
   if (narrow_gradients_.contains(address) || never_written_.contains(address)) failed_ = true;
 }
 
-void Lowering::end_chain() {
-  if (chain_.empty()) return;
-  launches_.emplace_back([chain = std::exchange(chain_, {})]() mutable { chain.launch(); });
+void Lowering::end_chains() {
+  if (!forward_chain_.empty())
+    launches_.emplace_back([chain = std::exchange(forward_chain_, {})]() mutable { chain.launch(); });
+  if (!gradient_chain_.empty())
+    launches_.emplace_back([chain = std::exchange(gradient_chain_, {})]() mutable { chain.launch(); });
 }
 
 size_t Lowering::next_use(const Tensor& tensor) const {

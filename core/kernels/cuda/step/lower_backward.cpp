@@ -27,7 +27,7 @@ bool Lowering::convolve_backward_input(const TracedCall& call) {
       w.shape()[0] % kChannelTile != 0 || w.shape()[3] % kChannelTile != 0 || user == trace_.size() ||
       !is_quantizer(trace_[user]) || !fits_input_gradient(sizes_of(gx.shape(), w.shape(), geometry)))
     return false;
-  auto conv = std::make_shared<PendingConvolution>(PendingConvolution{{}, w, geometry});
+  auto conv = std::make_shared<ConvolutionGradient>(ConvolutionGradient{{}, w, geometry});
   if (w.shape()[0] <= kFusedChannels) {
     conv->gy.computed = gradient->second.second;
     convolution_of_output_[gy.raw()] = conv;
@@ -124,8 +124,11 @@ void Lowering::finish_weights() {
     emit([call = *call] { call.replay(call, cuda_kernels()); });
 }
 
-void Lowering::emit_value_gradient(const std::shared_ptr<PendingConvolution>& conv, ValueGradient gradient) {
-  emit([conv, gradient]() mutable { launch_input_gradient(conv->gy, conv->w, conv->geometry, gradient); });
+void Lowering::emit_input_gradient(const std::shared_ptr<ConvolutionGradient>& conv, const ValueGradient& gradient) {
+  if (gradient_chain_.add(conv, gradient)) return;
+  end_chains();
+  if (gradient_chain_.add(conv, gradient)) return;
+  emit([conv, own = gradient]() mutable { launch_input_gradient(conv->gy, conv->w, conv->geometry, own); });
 }
 
 void Lowering::take_over_norm(const Tensor& x, const BatchNormTerms& norm, const Tensor& ggamma, const Tensor& gbeta,
@@ -183,7 +186,7 @@ bool Lowering::norm_relu_quantize_backward(const TracedCall& call) {
                          .norms = {},
                          .out = Tensor(g.shape(), DType::bf16, kCuda)};
   take_over_norm(x, norm, call.get<Tensor>(5), call.get<Tensor>(6), g, gradient);
-  emit_value_gradient(conv.mapped(), gradient);
+  emit_input_gradient(conv.mapped(), gradient);
   return true;
 }
 
@@ -217,7 +220,7 @@ bool Lowering::quantize_activation_backward(const TracedCall& call) {
   never_written_.erase(gx.raw());  // known otherwise from here on
   if (ends) take_over_sum(next, gradient);
   if (goes_on) narrow_gradients_[gx.raw()] = gradient.out;
-  emit_value_gradient(conv.mapped(), gradient);
+  emit_input_gradient(conv.mapped(), gradient);
   return true;
 }
 

@@ -138,9 +138,10 @@ bool Lowering::convolve(const TracedCall& call) {
   codes_.erase(found);
   if (w.shape()[0] <= kFusedChannels) {
     const QuantizedConvolution convolution{codes, values, w, geometry, sums, statistics};
-    if (!chain_.add(convolution)) {
-      end_chain();
-      if (!chain_.add(convolution)) emit([own = QuantizedConvolution(convolution)]() mutable { launch_quantize_and_convolve(own); });
+    if (!forward_chain_.add(convolution)) {
+      end_chains();
+      if (!forward_chain_.add(convolution))
+        emit([own = QuantizedConvolution(convolution)]() mutable { launch_quantize_and_convolve(own); });
     }
   } else {
     emit([=]() mutable { launch_evaluate(codes.value, values, &codes); });

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/kernels/cuda/step/chain.h"
+#include "core/kernels/cuda/step/forward_chain.h"
+#include "core/kernels/cuda/step/gradient_chain.h"
 #include "core/kernels/cuda/step/lower.h"
 #include "core/kernels/cuda/step/step_kernels.h"
 
@@ -48,12 +49,6 @@ class Lowering {
   bool norm_relu_quantize_backward(const TracedCall& call);
   bool norm_add_relu_backward(const TracedCall& call);
 
-  // A convolution's input gradient that waits for what follows it.
-  struct PendingConvolution {
-    ConvolutionOutputGradient gy;
-    Quantized w;
-    Conv2dGeometry geometry;
-  };
   // Codes that no launch has written yet.
   struct PendingCodes {
     Value value;
@@ -75,7 +70,7 @@ class Lowering {
 
   // The gradient of gy in bf16 for the weight gradient, written by the input gradient's launch where that reads it.
   Tensor stored_gradient(const Tensor& gy);
-  void emit_value_gradient(const std::shared_ptr<PendingConvolution>& conv, ValueGradient gradient);
+  void emit_input_gradient(const std::shared_ptr<ConvolutionGradient>& conv, const ValueGradient& gradient);
   // Adds to `gradient` what the backward call number `index`, the end of a residual block or of a ReLU behind a batch
   // norm, does with it.
   void take_over_sum(size_t index, ValueGradient& gradient);
@@ -87,11 +82,11 @@ class Lowering {
   size_t next_use(const Tensor& tensor) const;
   void keep(const TracedCall& call);
   void store(Address address);
-  // Convolutions that wait for the next one to join them are launched before anything else.
-  void end_chain();
+  // What waits for the next convolution or gradient to join it is launched before anything else.
+  void end_chains();
   template <typename Launch>
   void emit(Launch&& launch) {
-    end_chain();
+    end_chains();
     launches_.emplace_back(std::forward<Launch>(launch));
   }
 
@@ -101,7 +96,8 @@ class Lowering {
   bool failed_ = false;
   size_t convolutions_ = 0;
   std::vector<std::function<void()>> launches_;
-  ConvolutionChain chain_;
+  ForwardChain forward_chain_;
+  GradientChain gradient_chain_;
 
   std::set<Address> seen_;                              // by calls before this one
   std::map<Address, std::pair<Tensor, Value>> values_;  // not stored
@@ -111,11 +107,11 @@ class Lowering {
   std::shared_ptr<std::vector<WeightToQuantize>> weights_ = std::make_shared<std::vector<WeightToQuantize>>();
   std::map<Address, size_t> weight_of_codes_;
 
-  std::map<Address, std::pair<Tensor, NormInputGradient>> norm_gradients_;  // not stored
-  std::map<Address, Tensor> narrow_gradients_;                              // stored, as bf16
-  std::map<Address, std::shared_ptr<PendingConvolution>> convolution_gradients_;
+  std::map<Address, std::pair<Tensor, NormInputGradient>> norm_gradients_;         // not stored
+  std::map<Address, Tensor> narrow_gradients_;                                     // stored, as bf16
+  std::map<Address, std::shared_ptr<ConvolutionGradient>> convolution_gradients_;  // that wait for what follows them
   std::set<Address> never_written_;  // gradients that only stand for what a later launch computes
-  std::map<Address, std::shared_ptr<PendingConvolution>> convolution_of_output_;
+  std::map<Address, std::shared_ptr<ConvolutionGradient>> convolution_of_output_;
   std::map<Address, Tensor> stored_output_gradients_;
   std::vector<WeightGradient> weight_gradients_;
   std::vector<WeightGradientEnd> weight_ends_;  // of the same convolutions

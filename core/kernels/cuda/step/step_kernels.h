@@ -14,6 +14,9 @@
 
 namespace apotnet::cuda {
 
+/// Whether both are the same place in memory: while a step is traced no memory is used twice.
+inline bool is_same(const Tensor& a, const Tensor& b) { return a.defined() && b.defined() && a.raw() == b.raw(); }
+
 /// Sums of products of codes [N, H, W, C], exact. `narrow` holds a sum that fits 16 bits, else kWideSum, and then
 /// `wide` holds it: device memory is read and written for 2 bytes a sum as long as sums are small, whatever they may
 /// be. The value of an element is float(sum) * (step_a * step_b) (F9).

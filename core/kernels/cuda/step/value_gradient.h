@@ -76,6 +76,20 @@ size_t bytes_read(const ValueGradient& gradient);
 /// Error(internal) unless types and shapes are those of a ValueGradient.
 void check_value_gradient(const ValueGradient& gradient);
 
+/// The step behind a quantizer (F8): gradients of values above alpha are dropped, and `alpha_sum` takes what the others
+/// count for, times K alpha. rounded(i) is the code at place i of a table, times alpha.
+template <int N, typename Set, typename Rounded>
+__device__ void leave_quantizer(Pack<float, N>& g, const Pack<float, N>& values, float alpha, float k,
+                                const ClippedQuotient& quotient, const Set& levels, Rounded&& rounded,
+                                float& alpha_sum) {
+  for (int j = 0; j < N; ++j) {
+    const bool above = values[j] > alpha;
+    const float own = rounded(place_in_table(quotient(values[j]), levels));  // K alpha where above
+    alpha_sum = fmaf(g[j], fmaf(-k, above ? 0.0f : values[j], own), alpha_sum);
+    g[j] = above ? 0.0f : g[j];
+  }
+}
+
 /// A block's own state for the steps; shared memory is ready after the next barrier.
 template <int kNorms>
 struct ValuePass {
@@ -135,7 +149,9 @@ struct ValuePass {
     if (arrays.needs.a) as = arrays.value.a.finish_raw(fetched.a, i, step_a);
     if (arrays.needs.b) bs = arrays.value.b.finish_raw(fetched.b, i, step_b);
     if (arrays.needs.value) values = finish(as, bs, c);
-    if (arrays.quantized) leave_quantizer(g, values, sums);
+    if (arrays.quantized)
+      leave_quantizer(
+          g, values, alpha, k, quotient, arrays.levels, [&](int place) { return table[place]; }, sums.alpha);
     if (arrays.other.defined()) {
       const Pack<float, N> others = arrays.other.finish(fetched.other);
       for (int j = 0; j < N; ++j) g[j] += others[j];
@@ -181,16 +197,6 @@ struct ValuePass {
     if (value.a.has_norm()) own.scale_a = term<N>(kScaleA, c), own.shift_a = term<N>(kShiftA, c);
     if (value.b.has_norm()) own.scale_b = term<N>(kScaleB, c), own.shift_b = term<N>(kShiftB, c);
     return value.finish(as, bs, own);
-  }
-
-  template <int N>
-  __device__ void leave_quantizer(Pack<float, N>& g, const Pack<float, N>& values, ValueSums<N, kNorms>& sums) const {
-    for (int j = 0; j < N; ++j) {
-      const bool above = values[j] > alpha;
-      const float rounded = table[place_in_table(quotient(values[j]), arrays.levels)];  // K alpha where above
-      sums.alpha = fmaf(g[j], fmaf(-k, above ? 0.0f : values[j], rounded), sums.alpha);
-      g[j] = above ? 0.0f : g[j];
-    }
   }
 };
 

@@ -1,8 +1,9 @@
 // Several convolutions of codes in one launch, each rounded from what the one before has left: an image to a block.
-#include "core/kernels/cuda/step/chain.h"
+#include "core/kernels/cuda/step/forward_chain.h"
 
 #include "core/kernels/cuda/grid_barrier.h"
 #include "core/kernels/cuda/step/code_tile.h"
+#include "core/kernels/cuda/step/image_layout.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -14,56 +15,38 @@ constexpr int kPoolBytes = 46592;
 // Room for the terms of a batch norm; those of a projection's come behind.
 constexpr int kTerms = 64;
 
-// How a block holds an image of so many channels: kRows times 16 pixels a warp, and of these a lane 2 kRows packs of
-// channels side by side (WarpLayout).
-template <int kChannels>
-struct ImageLayout : WarpLayout<kChannels> {
-  static constexpr int kRows = kChannels == 16 ? 8 : kChannels == 32 ? 2 : 1;
-  static constexpr int kRowsAtOnce = std::min(kRows, 2);  // in a product: each takes four registers more
-  static constexpr int kPixels = WarpLayout<kChannels>::capacity(kRows);
-};
-
-// Calls f(i, pixel, row, column) for the lane's packs, of an image of so many pixels.
-template <int kChannels, typename F>
-__device__ void for_each_pack(int width, int pixels, F&& f) {
-  constexpr int kRows = ImageLayout<kChannels>::kRows;
-  const WarpLayout<kChannels> warp;
-  int pixel = warp.down * kRows * 16 + warp.lane / 4;
-  int row = pixel / width, column = pixel - row * width;
-#pragma unroll
-  for (int i = 0; i < 2 * kRows; ++i) {
-    if (pixel < pixels) f(i, pixel, row, column);
-    pixel += 8;
-    column += 8;
-    while (column >= width) column -= width, ++row;
-  }
-}
-
-// What a lane has of an image.
-template <int kChannels>
-using LaneSums = int32_t[ImageLayout<kChannels>::kRows][WarpLayout<kChannels>::kColumns][4];
-template <int kChannels>
-using LanePack = Pack<float, WarpLayout<kChannels>::kLaneOutputs>;
-template <int kChannels>
+// What a lane has of an image, in the order of its packs: of the fewest channels all of it, of more the first part.
 struct Held {
-  LaneSums<kChannels> sums;                                     // of the last convolution
-  float step;                                                   // of these
-  LanePack<kChannels> kept[2 * ImageLayout<kChannels>::kRows];  // the value that the next shortcut adds
+  int32_t sums[16][4];  // of the last convolution [row, column tile]; behind them those of a projection beside it
+  float step;           // of the former
+  float kept[64];       // the value that the next shortcut adds [pack, channel]
 };
 
 template <typename T, int kChannels>
-__device__ Pack<T, WarpLayout<kChannels>::kLaneOutputs> pack_of(const LaneSums<kChannels>& sums, int i) {
-  Pack<T, WarpLayout<kChannels>::kLaneOutputs> pack;
-  for (int j = 0; j < WarpLayout<kChannels>::kLaneOutputs; ++j)
-    pack[j] = static_cast<T>(sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
+__device__ Pack<T, WarpLayout<kChannels>::kLaneOutputs> sums_of(const Held& held, int i, int first = 0) {
+  using Layout = WarpLayout<kChannels>;
+  Pack<T, Layout::kLaneOutputs> pack;
+  for (int j = 0; j < Layout::kLaneOutputs; ++j)
+    pack[j] = static_cast<T>(held.sums[first + i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2]);
   return pack;
 }
+template <int N>
+__device__ Pack<float, N> kept_of(const Held& held, int i) {
+  Pack<float, N> pack;
+  for (int j = 0; j < N; ++j) pack[j] = held.kept[i * N + j];
+  return pack;
+}
+template <int N>
+__device__ void keep(Held& held, int i, const Pack<float, N>& values) {
+  for (int j = 0; j < N; ++j) held.kept[i * N + j] = values[j];
+}
 
-// ChainLink on the device.
+// ForwardLink on the device.
 struct Link {
   TilePlan plan;
-  bool adds, keeps, projects;  // projects: the next link has the same value
-  bool ends;                   // nobody goes on from its sums
+  bool is_kept, adds, keeps;  // how its value is found, and what becomes of it
+  bool is_projection;         // of the value of the next link, which follows it without a meeting of the blocks
+  bool ends;                  // nobody goes on from its sums
   const float* alpha;
   float* x_step;
   uint8_t* codes;
@@ -74,11 +57,12 @@ struct Link {
   const float *gamma, *beta;  // of the batch norm behind it; null: no such thing
   Wide epsilon;
 
-  Link(ChainLink& link, bool projects_, bool ends_)
+  Link(ForwardLink& link, bool ends_)
       : plan(link.plan),
+        is_kept(link.is_kept),
         adds(link.adds),
         keeps(link.keeps),
-        projects(projects_),
+        is_projection(link.is_projection),
         ends(ends_),
         alpha(input<float>(link.convolution.x.alpha)),
         x_step(output<float>(link.convolution.x.codes.step)),
@@ -137,41 +121,43 @@ __device__ void prepare(const Link& link, const Room& room) {
 
 // The value of the first link, out of memory.
 template <int kChannels>
-__device__ void read_first(const Chain& chain, const Room& room, Held<kChannels>& held) {
+__device__ void read_first(const Chain& chain, const Room& room, Held& held) {
   constexpr int N = WarpLayout<kChannels>::kLaneOutputs;
   const TilePlan& plan = chain.links[0].plan;
   const int channel = WarpLayout<kChannels>().first_output(), pixels = plan.height * plan.width;
   const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kTerms + channel);
   const float step_a = chain.first.a.step(), step_b = chain.first.b.step();
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;
-  for_each_pack<kChannels>(plan.width, pixels, [&](int i, int pixel, int, int) {
-    const int place = first + pixel * kChannels;
-    held.kept[i] = chain.first.finish_fetched(chain.first.fetch<N>(place), place, norms, step_a, step_b);
-  });
+  for_each_pack<kChannels>(
+      plan.width, pixels,
+      [&](int i, int pixel, int, int) {
+        const int place = first + pixel * kChannels;
+        keep<N>(held, i, chain.first.finish_fetched(chain.first.fetch<N>(place), place, norms, step_a, step_b));
+      },
+      held.kept);
 }
 
 // Rounds a link's value into its box, and stores the codes. The value is the one kept, or made of the sums.
 template <int kChannels>
-__device__ void round_value(const Chain& chain, const Link& link, const Room& room, bool is_kept,
-                            Held<kChannels>& held) {
+__device__ void round_value(const Chain& chain, const Link& link, const Room& room, Held& held) {
   constexpr int N = WarpLayout<kChannels>::kLaneOutputs;
   const TilePlan& plan = link.plan;
   const int channel = WarpLayout<kChannels>().first_output(), pixels = plan.height * plan.width;
   const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;  // all images fit the device
   const ClippedQuotient quotient(link.alpha[0]);
-  LanePack<kChannels> scale, shift;
+  Pack<float, N> scale, shift;
   for (int j = 0; j < N; ++j) scale[j] = room.terms[channel + j].scale, shift[j] = room.terms[channel + j].shift;
-  for_each_pack<kChannels>(plan.width, pixels, [&](int i, int pixel, int row, int column) {
-    LanePack<kChannels> value = held.kept[i];
-    if (!is_kept) {
-      const LanePack<kChannels> sums = pack_of<float, kChannels>(held.sums, i);
+  const auto round = [&](int i, int pixel, int row, int column) {
+    Pack<float, N> value = kept_of<N>(held, i);
+    if (!link.is_kept) {
+      const auto sums = sums_of<float, kChannels>(held, i);
       for (int j = 0; j < N; ++j) {
         const float normalised = sums[j] * held.step * scale[j] + shift[j];
         value[j] = link.adds ? normalised + value[j] : normalised;
       }
       rectify(value);
-      if (link.keeps) held.kept[i] = value;
+      if (link.keeps) keep(held, i, value);
     }
     const int place = first + pixel * kChannels;
     if (link.values) store_whole(link.values, place, value);
@@ -189,39 +175,65 @@ __device__ void round_value(const Chain& chain, const Link& link, const Room& ro
     if (box_row < plan.box_height && box_column < plan.box_width)
       store(reinterpret_cast<Word*>(room.box() + (box_row * plan.box_width + box_column) * pixel_bytes + channel), 0,
             codes);
-  });
+  };
+  for_each_pack<kChannels>(plan.width, pixels, round, held.sums, held.kept);
 }
 
 // sums = box times weights.
 template <int kOutputs>
-__device__ void multiply(const Link& link, const Room& room, LaneSums<kOutputs>& sums) {
+__device__ void multiply(const Link& link, const Room& room, Held& held) {
   using Layout = ImageLayout<kOutputs>;
   const TilePlan& plan = link.plan;
-  for (auto& row : sums)
-    for (auto& column : row)
-      for (int32_t& sum : column) sum = 0;
+  for (int i = 0; i < Layout::kRows * Layout::kColumns; ++i)
+    for (int32_t& sum : held.sums[i]) sum = 0;
+  auto* const rows = reinterpret_cast<int32_t(*)[Layout::kColumns][4]>(held.sums);
 #pragma unroll
   for (int first = 0; first < Layout::kRows; first += Layout::kRowsAtOnce)
     multiply_stage<kOutputs, Layout::kRowsAtOnce, Layout::kRows>(plan, plan.taps() << plan.unit_shift, room.box(),
-                                                                 room.weights(plan), room.offsets, sums + first, first);
+                                                                 room.weights(plan), room.offsets, rows + first, first);
 }
 
 // Stores the sums and adds them to the statistics of the batch.
 template <int kOutputs>
-__device__ void write_sums(const Link& link, const Room& room, const LaneSums<kOutputs>& sums) {
+__device__ void write_sums(const Link& link, const Room& room, Held& held) {
   const TilePlan& plan = link.plan;
   const int pixels = plan.out_height * plan.out_width, channel = WarpLayout<kOutputs>().first_output();
   const int first = static_cast<int>(blockIdx.x) * pixels * kOutputs + channel;
   LaneTotals<kOutputs> totals;
-  for_each_pack<kOutputs>(plan.out_width, pixels, [&](int i, int pixel, int, int) {
-    const auto pack = pack_of<int32_t, kOutputs>(sums, i);
-    totals.add(pack);
-    store_sums(link.y.narrow, link.y.wide, first + pixel * kOutputs, pack);
-  });
+  for_each_pack<kOutputs>(
+      plan.out_width, pixels,
+      [&](int i, int pixel, int, int) {
+        const auto pack = sums_of<int32_t, kOutputs>(held, i);
+        totals.add(pack);
+        store_sums(link.y.narrow, link.y.wide, first + pixel * kOutputs, pack);
+      },
+      held.sums);
   __syncthreads();  // box and weights have been read
   totals.store(room.totals());
   __syncthreads();
   add_totals<kOutputs>(link.plan, room.totals(), link.statistics);
+}
+
+// Keeps a projection's sums aside.
+template <int kOutputs>
+__device__ void set_aside(Held& held) {
+  constexpr int kTiles = ImageLayout<kOutputs>::kRows * WarpLayout<kOutputs>::kColumns;
+  for (int i = 0; i < kTiles; ++i)
+    for (int j = 0; j < 4; ++j) held.sums[kTiles + i][j] = held.sums[i][j];
+}
+// And normalised they are the value that the next shortcut adds.
+template <int kOutputs>
+__device__ void keep_projection(const Chain& chain, const Link& projection, const Room& room, Held& held) {
+  using Layout = ImageLayout<kOutputs>;
+  constexpr int N = Layout::kLaneOutputs;
+  const ChannelNorm* const terms = room.terms + kTerms + WarpLayout<kOutputs>().first_output();
+  const float step = projection.step(chain.levels);
+#pragma unroll
+  for (int i = 0; i < 2 * Layout::kRows; ++i) {
+    Pack<float, N> values = sums_of<float, kOutputs>(held, i, Layout::kRows * Layout::kColumns);
+    for (int j = 0; j < N; ++j) values[j] = values[j] * step * terms[j].scale + terms[j].shift;
+    keep(held, i, values);
+  }
 }
 
 // What the batch norm behind a link does, when all blocks have added to its statistics.
@@ -235,69 +247,8 @@ __device__ void make_terms(const Chain& chain, const Link& link, ChannelNorm* te
   }
 }
 
-// From a link, and its projection, to the one that follows; returns the step of the link's sums.
-__device__ float go_on(const Chain& chain, const Link& link, const Link* projection, const Link& next,
-                       const Room& room) {
-  __syncthreads();  // totals have been read
-  prepare(next, room);
-  grid_barrier();
-  make_terms(chain, link, room.terms);
-  if (projection) make_terms(chain, *projection, room.terms + kTerms);
-  __syncthreads();
-  return link.step(chain.levels);
-}
-
-// Links of as many outputs as channels, from `number` on. Returns the number of the link that ends them: it has more
-// outputs, and its codes are in the box; or there is none.
-template <int kChannels>
-__device__ int run_equal(const Chain& chain, const Room& room, int number, Held<kChannels>& held) {
-  for (;;) {
-    const Link& link = chain.links[number];
-    round_value<kChannels>(chain, link, room, number == 0, held);
-    __syncthreads();
-    if (link.plan.outputs != kChannels) return number;
-    multiply<kChannels>(link, room, held.sums);
-    write_sums<kChannels>(link, room, held.sums);
-    if (++number == chain.count) return number;
-    held.step = go_on(chain, link, nullptr, chain.links[number], room);
-  }
-}
-
-// The link from kChannels to twice as many, whose codes are in the box, and its projection; returns the next one's
-// number.
-template <int kChannels>
-__device__ int run_wider(const Chain& chain, const Room& room, int number, Held<kChannels>& held,
-                         Held<2 * kChannels>& next) {
-  constexpr int kOutputs = 2 * kChannels, N = WarpLayout<kOutputs>::kLaneOutputs;
-  const Link& link = chain.links[number];
-  multiply<kOutputs>(link, room, next.sums);
-  write_sums<kOutputs>(link, room, next.sums);
-  const Link* const projection = link.projects ? &chain.links[++number] : nullptr;
-  LaneSums<kOutputs> projected;
-  if (projection) {
-    __syncthreads();  // totals have been read
-    prepare(*projection, room);
-    __syncthreads();
-    round_value<kChannels>(chain, *projection, room, true, held);
-    __syncthreads();
-    multiply<kOutputs>(*projection, room, projected);
-    write_sums<kOutputs>(*projection, room, projected);
-  }
-  if (++number == chain.count) return number;
-  next.step = go_on(chain, link, projection, chain.links[number], room);
-  if (!projection) return number;
-  const float step = projection->step(chain.levels);
-  const ChannelNorm* const terms = room.terms + kTerms + WarpLayout<kOutputs>().first_output();
-#pragma unroll
-  for (int i = 0; i < 2 * ImageLayout<kOutputs>::kRows; ++i) {
-    next.kept[i] = pack_of<float, kOutputs>(projected, i);
-    for (int j = 0; j < N; ++j) next.kept[i][j] = next.kept[i][j] * step * terms[j].scale + terms[j].shift;
-  }
-  return number;
-}
-
 __global__ void __launch_bounds__(kThreads, 1)
-    chain_kernel(const __grid_constant__ Chain chain, int* trouble, unsigned* ticket) {
+    forward_chain_kernel(const __grid_constant__ Chain chain, int* trouble, unsigned* ticket) {
   SHARED_ARRAY(Vector, pool, kPoolBytes / sizeof(Vector));
   SHARED_ARRAY(int, offsets, TilePlan::kMostUnits);
   SHARED_ARRAY(ChannelNorm, terms, 2 * kTerms);
@@ -313,22 +264,38 @@ __global__ void __launch_bounds__(kThreads, 1)
   prepare(chain.links[0], room);
   __syncthreads();
 
-  int number = 0;
-  Held<32> middle;
-  Held<64> narrow;
-  if (channels == 16) {
-    Held<16> wide;
-    read_first(chain, room, wide);
-    number = run_equal(chain, room, number, wide);
-    if (number < chain.count) number = run_wider(chain, room, number, wide, middle);
+  Held held = {};
+  if (channels == 16) read_first<16>(chain, room, held);
+  if (channels == 32) read_first<32>(chain, room, held);
+  if (channels == 64) read_first<64>(chain, room, held);
+  bool is_projected = false;
+#pragma unroll 1
+  for (int number = 0;; ++number) {
+    const Link& link = chain.links[number];
+    if (link.plan.channels == 16) round_value<16>(chain, link, room, held);
+    if (link.plan.channels == 32) round_value<32>(chain, link, room, held);
+    if (link.plan.channels == 64) round_value<64>(chain, link, room, held);
+    __syncthreads();
+    if (link.plan.outputs == 16) multiply<16>(link, room, held), write_sums<16>(link, room, held);
+    if (link.plan.outputs == 32) multiply<32>(link, room, held), write_sums<32>(link, room, held);
+    if (link.plan.outputs == 64) multiply<64>(link, room, held), write_sums<64>(link, room, held);
+    if (number + 1 == chain.count) break;
+    __syncthreads();  // totals have been read
+    prepare(chain.links[number + 1], room);
+    if (link.is_projection) {
+      if (link.plan.outputs == 32) set_aside<32>(held);
+      if (link.plan.outputs == 64) set_aside<64>(held);
+    } else {
+      grid_barrier();
+      for (int back = 0; back <= (is_projected ? 1 : 0); ++back)
+        make_terms(chain, chain.links[number - back], terms + back * kTerms);
+      held.step = link.step(chain.levels);
+    }
+    __syncthreads();
+    if (is_projected && link.plan.outputs == 32) keep_projection<32>(chain, chain.links[number - 1], room, held);
+    if (is_projected && link.plan.outputs == 64) keep_projection<64>(chain, chain.links[number - 1], room, held);
+    is_projected = link.is_projection;
   }
-  if (channels == 32) read_first(chain, room, middle);
-  if (channels <= 32 && number < chain.count) {
-    number = run_equal(chain, room, number, middle);
-    if (number < chain.count) number = run_wider(chain, room, number, middle, narrow);
-  }
-  if (channels == 64) read_first(chain, room, narrow);
-  if (number < chain.count) run_equal(chain, room, number, narrow);
 
   if (!last_block(ticket)) return;
   for (int i = 0; i < chain.count; ++i) {
@@ -343,42 +310,35 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
-const size_t kMostLinks = Chain::kMost;
+const size_t kMostForwardLinks = Chain::kMost;
 
 std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes) {
-  const auto capacity = [](int channels) {
-    return channels == 16   ? ImageLayout<16>::kPixels
-           : channels == 32 ? ImageLayout<32>::kPixels
-           : channels == 64 ? ImageLayout<64>::kPixels
-                            : 0;
-  };
-  if (sizes.height * sizes.width > capacity(sizes.channels) ||
+  if (sizes.height * sizes.width > pixels_of_block(sizes.channels) ||
       (sizes.outputs != sizes.channels && sizes.outputs != 2 * sizes.channels))
     return {};
-  const auto plan = TilePlan::of(sizes, capacity(sizes.outputs), sizes.outputs, kPoolBytes);
+  const auto plan = TilePlan::of(sizes, pixels_of_block(sizes.outputs), sizes.outputs, kPoolBytes);
   const bool is_whole = plan && plan->tiles_down == 1 && plan->tiles_across == 1 && plan->stage_taps == plan->taps() &&
                         16 << plan->unit_shift == plan->channels;
   return is_whole ? plan : std::nullopt;
 }
 
-void launch_chain(std::vector<ChainLink>& links) {
+void launch_forward_chain(std::vector<ForwardLink>& links) {
   const QuantizedValue& first = links[0].convolution.x;
   const auto chain = std::make_unique<Chain>(first.value, *first.codes.levels);
-  Node node{"convolution chain", bytes_read(first.value), 0, links.size()};
-  size_t last = links.size() - 1;
-  if (links[last].is_projection) --last;
+  Node node{"forward chain", bytes_read(first.value), 0, links.size()};
+  const size_t last = links.size() - 1;
   for (size_t i = 0; i < links.size(); ++i) {
     auto& [x, values, w, geometry, y, statistics] = links[i].convolution;
     y.step_a = x.codes.step;
     y.step_b = w.step;
-    new (&chain->links[chain->count++]) Link(links[i], i + 1 < links.size() && links[i + 1].is_projection, i >= last);
+    new (&chain->links[chain->count++]) Link(links[i], i == last || (i + 1 == last && links[i].is_projection));
     const size_t running = statistics.running_mean.defined() ? 2 * statistics.running_mean.bytes() : 0;
     const size_t both = statistics.accumulators.bytes() + running;
     node.reads += w.codes.bytes() + both;
     node.writes += x.codes.codes.bytes() + (values.defined() ? values.bytes() : 0) + y.narrow.bytes() +
                    2 * statistics.mean.bytes() + both;
   }
-  launch(node, Blocks::together, chain_kernel, dim3(static_cast<unsigned>(links[0].plan.images)), *chain,
+  launch(node, Blocks::together, forward_chain_kernel, dim3(static_cast<unsigned>(links[0].plan.images)), *chain,
          Context::get().trouble(), Context::get().ticket());
 }
 

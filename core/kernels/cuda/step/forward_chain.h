@@ -9,13 +9,14 @@
 namespace apotnet::cuda {
 
 /// A convolution as a member of a chain.
-struct ChainLink {
+struct ForwardLink {
   QuantizedConvolution convolution;
   TilePlan plan;
   std::optional<BatchNormTerms> norm;  // behind it, where the chain goes on from its sums
-  bool adds = false;                   // its value is that of the batch norm plus the one kept
+  bool is_kept = false;                // its value is the one kept: out of memory at first
+  bool adds = false;                   // or that of the batch norm plus the one kept
   bool keeps = false;                  // and is kept in its place
-  bool is_projection = false;          // of the value of the link before it; its sums, normalised, are kept
+  bool is_projection = false;          // of the value of the next link; its sums, normalised, are kept in the end
 };
 
 /// Quantized convolutions that follow each other in one launch. A block has one image from the first convolution to the
@@ -23,7 +24,7 @@ struct ChainLink {
 /// each convolution all blocks meet, for a batch norm needs the statistics of the whole batch. What the backward pass
 /// reads is written; nothing of it is read. The bits are those of launch_quantize_and_convolve() for one after the
 /// other.
-class ConvolutionChain {
+class ForwardChain {
  public:
   /// Makes the convolution part of the chain if it goes on from there: its value is that of the last sums behind their
   /// batch norm and a ReLU, plus where it is a sum the value before the block; or it projects that value. The first may
@@ -37,14 +38,14 @@ class ConvolutionChain {
   bool projects(const QuantizedConvolution& convolution) const;
   bool is_kept(const Operand& operand) const;
 
-  std::vector<ChainLink> links_;
-  size_t last_ = 0, kept_ = 0;  // the last link that is no projection; the one whose value is kept
+  std::vector<ForwardLink> links_;
+  size_t kept_ = 0;  // the link whose value, or projection, is kept
 };
 
 /// How a block computes a whole image; not a value where it cannot.
 std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes);
 /// How many links a launch may have.
-extern const size_t kMostLinks;
-void launch_chain(std::vector<ChainLink>& links);
+extern const size_t kMostForwardLinks;
+void launch_forward_chain(std::vector<ForwardLink>& links);
 
 }  // namespace apotnet::cuda

@@ -1,0 +1,81 @@
+#include "core/kernels/cuda/step/forward_chain.h"
+
+#include <utility>
+
+namespace apotnet::cuda {
+namespace {
+
+// Whether both read the same numbers, behind the same batch norm.
+bool is_alike(const Operand& a, const Operand& b) {
+  if (a.sums.has_value() != b.sums.has_value() || a.norm.has_value() != b.norm.has_value()) return false;
+  if (a.norm && !(is_same(a.norm->mean, b.norm->mean) && is_same(a.norm->gamma, b.norm->gamma))) return false;
+  return a.sums ? is_same(a.sums->narrow, b.sums->narrow) : is_same(a.values, b.values);
+}
+
+// The value that a convolution rounds, as something stored or as an operand of another one.
+bool stands_for(const Operand& operand, const QuantizedConvolution& of) {
+  if (is_same(operand.values, of.values)) return !operand.norm;
+  const Value& value = of.x.value;
+  return !value.b && is_alike(operand, value.a) && operand.relu == (value.a.relu || value.relu);
+}
+
+}  // namespace
+
+bool ForwardChain::is_kept(const Operand& operand) const {
+  const ForwardLink& kept = links_[kept_];
+  if (!kept.is_projection) return stands_for(operand, kept.convolution);
+  return operand.sums && is_same(operand.sums->narrow, kept.convolution.y.narrow) && operand.norm && !operand.relu;
+}
+
+bool ForwardChain::follows(const QuantizedConvolution& convolution) const {
+  const Value& value = convolution.x.value;
+  return value.relu && value.a.norm && !value.a.relu && value.a.sums &&
+         is_same(value.a.sums->narrow, links_.back().convolution.y.narrow) && (!value.b || is_kept(*value.b));
+}
+
+bool ForwardChain::projects(const QuantizedConvolution& convolution) const {
+  const ForwardLink& kept = links_[kept_];
+  const Value& value = convolution.x.value;
+  return !kept.is_projection && kept.plan.outputs > kept.plan.channels && !value.b && !convolution.values.defined() &&
+         stands_for(value.a, kept.convolution) && convolution.y.shape() == kept.convolution.y.shape();
+}
+
+bool ForwardChain::add(const QuantizedConvolution& convolution) {
+  const auto& [x, values, w, geometry, y, statistics] = convolution;
+  const auto plan = plan_of_image(sizes_of(x.value.shape(), w.shape(), geometry));
+  if (!plan || plan->images > Context::get().blocks_together() || links_.size() >= kMostForwardLinks) return false;
+  ForwardLink link{.convolution = convolution, .plan = *plan, .norm = {}};
+  if (links_.empty()) {
+    link.is_kept = true;
+    links_.push_back(std::move(link));
+    return true;
+  }
+  if (x.codes.levels != links_[0].convolution.x.codes.levels) return false;
+  if (projects(convolution)) {
+    // It goes in front of the convolution beside it, and finds the value in its place.
+    ForwardLink& beside = links_[kept_];
+    link.is_projection = true;
+    link.convolution.values = std::exchange(beside.convolution.values, {});
+    link.is_kept = std::exchange(beside.is_kept, true);
+    link.adds = std::exchange(beside.adds, false);
+    link.keeps = std::exchange(beside.keeps, false);
+    links_.insert(links_.begin() + static_cast<ptrdiff_t>(kept_), std::move(link));
+    return true;
+  }
+  if (!follows(convolution)) return false;
+  links_.back().norm = x.value.a.norm;
+  link.adds = link.keeps = x.value.b.has_value();
+  if (link.adds && links_[kept_].is_projection) links_[kept_].norm = x.value.b->norm;
+  if (link.keeps) kept_ = links_.size();
+  links_.push_back(std::move(link));
+  return true;
+}
+
+void ForwardChain::launch() {
+  if (links_.size() == 1)
+    launch_quantize_and_convolve(links_[0].convolution);
+  else
+    launch_forward_chain(links_);
+}
+
+}  // namespace apotnet::cuda

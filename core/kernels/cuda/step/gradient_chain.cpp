@@ -1,0 +1,58 @@
+#include "core/kernels/cuda/step/gradient_chain.h"
+
+namespace apotnet::cuda {
+
+bool GradientChain::follows(GradientLink& link) const {
+  const NormInputGradient& computed = *link.convolution->gy.computed;
+  if (!is_same(computed.g, gradient_)) return false;
+  link.is_given = !found_by_;
+  if (link.is_given) {
+    link.norm = static_cast<int>(links_.size());
+    return link.norm < 2;  // a projection, and the convolution beside it
+  }
+  const std::vector<NormGradient>& norms = links_[*found_by_].value.norms;
+  for (link.norm = 0; link.norm < static_cast<int>(norms.size()); ++link.norm)
+    if (is_same(norms[static_cast<size_t>(link.norm)].coefficients, computed.coefficients)) return true;
+  return false;
+}
+
+bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convolution, const ValueGradient& value) {
+  const auto& [gy, w, geometry] = *convolution;
+  if (!gy.computed || !gy.computed->x.sums || value.value.b || !value.quantized || value.norms.size() > 2 ||
+      value.out.dtype() != DType::bf16 || links_.size() >= kMostGradientLinks)
+    return false;
+  const ConvolutionSizes sizes = sizes_of(value.out.shape(), w.shape(), geometry);
+  if (!fits_gradient_chain(sizes) || sizes.images > Context::get().blocks_together()) return false;
+  GradientLink link{.convolution = convolution, .value = value};
+  link.is_projection = sizes.taps() == 1;
+  if (link.is_projection && (!value.norms.empty() || value.masks || value.other.defined())) return false;
+  if (links_.empty()) {
+    gradient_ = kept_ = gy.computed->g;
+  } else if (value.levels != links_[0].value.levels || !follows(link)) {
+    return false;
+  }
+  // What is kept has the shape of this gradient, or is a projection's where the convolution narrows the channels.
+  link.adds = value.other.defined();
+  if (link.adds && !(is_same(value.other, kept_) && value.other.shape() == value.out.shape())) return false;
+
+  // A sum is stored, so its batch norm is not that of the value's own operand.
+  const bool is_sum = value.norms.size() == 1 && !value.value.a.norm;
+  link.keeps = link.is_projection || is_sum;
+  link.users = std::max(static_cast<int>(value.norms.size()), 1) + is_sum;
+  if (found_by_) --links_[*found_by_].users;
+  if (link.adds && kept_by_) --links_[*kept_by_].users;
+  if (link.keeps) kept_ = value.out, kept_by_ = links_.size();
+  if (!link.is_projection) gradient_ = value.out, found_by_ = links_.size();
+  links_.push_back(std::move(link));
+  return true;
+}
+
+void GradientChain::launch() {
+  GradientLink& link = links_[0];
+  if (links_.size() > 1)
+    launch_gradient_chain(links_);
+  else
+    launch_input_gradient(link.convolution->gy, link.convolution->w, link.convolution->geometry, link.value);
+}
+
+}  // namespace apotnet::cuda

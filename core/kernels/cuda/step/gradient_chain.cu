@@ -1,0 +1,486 @@
+// Several input gradients in one launch, each from what the one before has found: an image to a block.
+#include "core/kernels/cuda/step/gradient_chain.h"
+
+#include <set>
+
+#include "core/kernels/cuda/grid_barrier.h"
+#include "core/kernels/cuda/step/image_layout.h"
+#include "core/kernels/cuda/step/value_gradient.h"
+
+namespace apotnet::cuda {
+namespace {
+
+using Vector = Pack<Word, 4>;
+
+constexpr int kWidest = 64, kNorms = 2;
+constexpr int kColumnsAtMost = (1 + kNorms) * kWidest;  // of sums: over g, and over its products
+// Shared memory for the gradients of outputs, a frame of zeros around them, and weights; in turn for sums.
+constexpr int kPoolBytes = 44032;
+
+// bf16 gradients of outputs in shared memory, pixel by pixel. Units of 8 channels change places from pixel to pixel, so
+// that those of 8 pixels side by side lie in different banks.
+template <int kOutputs>
+struct Frame {
+  static constexpr int kUnits = kOutputs / 8, kShift = kOutputs == 16 ? 2 : kOutputs == 32 ? 1 : 0;
+  static constexpr int kPixelBytes = 2 * kOutputs;
+  __device__ static int place_of(int pixel, int unit) {
+    return pixel * kPixelBytes + ((unit ^ (pixel >> kShift & (kUnits - 1))) << 4);
+  }
+};
+__host__ __device__ constexpr int frame_pixels(const ConvolutionSizes& sizes) {
+  return (sizes.out_height + 2) * (sizes.out_width + 2);
+}
+
+// Weights as bf16 [tap, output, channels] in shared memory, so many taps at once; rows in different banks.
+constexpr int taps_at_once(int outputs) { return outputs == 64 ? 3 : 9; }
+constexpr int row_bytes(int channels) { return 2 * channels + 16; }
+
+// GradientLink on the device.
+struct Link {
+  ConvolutionSizes sizes;
+  bool is_projection, adds, keeps, is_given, masks, relu;
+  int norm, norms;
+  int turn;  // which half of the partial sums it has: blocks may still read those of the link before
+  const ChannelGradient* coefficients;  // where given
+  SumArrays x;                          // the convolution's own
+  BFloat16* stored;                     // gy; may be null
+  const int8_t* w;
+  const float* w_step;
+  OperandArrays a;
+  const float* alpha;
+  float* galpha;
+  NormPart norm_parts[kNorms];
+  BFloat16* out;  // null: nobody reads it
+
+  Link(GradientLink& link, bool is_last, int turn_)
+      : sizes(sizes_of(link.value.out.shape(), link.convolution->w.shape(), link.convolution->geometry)),
+        is_projection(link.is_projection),
+        adds(link.adds),
+        keeps(link.keeps),
+        is_given(link.is_given),
+        masks(ValueNeeds(link.value).masks),
+        relu(link.value.value.relu),
+        norm(link.norm),
+        norms(static_cast<int>(link.value.norms.size())),
+        turn(turn_),
+        coefficients(
+            reinterpret_cast<const ChannelGradient*>(input<float>(link.convolution->gy.computed->coefficients))),
+        x(*link.convolution->gy.computed->x.sums),
+        stored(link.convolution->gy.stored.defined()
+                   ? const_cast<BFloat16*>(input<BFloat16>(link.convolution->gy.stored))
+                   : nullptr),
+        w(input<int8_t>(link.convolution->w.codes)),
+        w_step(input<float>(link.convolution->w.step)),
+        a(link.value.value.a),
+        alpha(input<float>(link.value.alpha)),
+        galpha(output<float>(link.value.galpha)),
+        norm_parts{NormPart::of(link.value, 0), NormPart::of(link.value, 1)},
+        out(link.users > 0 || is_last ? output<BFloat16>(link.value.out) : nullptr) {}
+};
+
+struct Chain {
+  static constexpr size_t kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096, kOtherArguments = 128;
+  static constexpr size_t kMost = (kArgumentBytes - kOtherArguments - sizeof(Levels)) / sizeof(Link);
+
+  const BFloat16* first;          // what the first link begins with
+  Wide *partial, *alpha_partial;  // [2, blocks, columns], [links, blocks]
+  Levels levels;
+  int count;
+  union {  // without a constructor for each
+    Link links[kMost];
+  };
+
+  Chain(const Tensor& g, Wide* partial_sums, Wide* alpha_partial_sums, const LevelSet& set)
+      : first(input<BFloat16>(g)), partial(partial_sums), alpha_partial(alpha_partial_sums), levels(set), count(0) {}
+};
+
+// Everything that a block has in shared memory.
+struct Room {
+  uint8_t* pool;
+  ChannelNorm* norm;    // of the value's operand
+  float* means;         // [kNorms, 64]
+  float* coefficients;  // [kNorms, 3, 64]
+  Wide* totals;         // [kColumnsAtMost]
+  const uint8_t* table;
+};
+
+// What a lane has of an image, in the order of its packs: of the fewest channels all of it, of more the first part.
+struct Held {
+  Word g[32], kept[32];  // bf16, two in a word [pack, pair of channels]
+  float sums[16][4];     // of products [row, column tile]
+};
+
+template <int N>
+__device__ Pack<Word, N / 2> words_of(const Word (&held)[32], int i) {
+  Pack<Word, N / 2> words;
+  for (int j = 0; j < N / 2; ++j) words[j] = held[i * (N / 2) + j];
+  return words;
+}
+template <int N>
+__device__ void hold(Word (&held)[32], int i, const Pack<Word, N / 2>& words) {
+  for (int j = 0; j < N / 2; ++j) held[i * (N / 2) + j] = words[j];
+}
+template <int N>
+__device__ Pack<float, N> widened(const Pack<Word, N / 2>& pairs) {
+  Pack<float, N> result;
+  for (int j = 0; j < N; j += 2) {
+    result[j] = float_of(pairs[j / 2] << 16);
+    result[j + 1] = float_of(pairs[j / 2] & 0xFFFF0000u);
+  }
+  return result;
+}
+template <int N>
+__device__ Pack<Word, N / 2> narrowed(const Pack<float, N>& values) {
+  Pack<Word, N / 2> pairs;
+  for (int j = 0; j < N; j += 2) pairs[j / 2] = rounded_pair(values[j], values[j + 1]);
+  return pairs;
+}
+
+// The gradient of the convolution's outputs, from that of its batch norm's: into the frame, and stored.
+template <int kOutputs>
+__device__ void stage_gradient(const Link& link, const Room& room, Held& held) {
+  constexpr int N = WarpLayout<kOutputs>::kLaneOutputs;
+  const int width = link.sizes.out_width, pixels = link.sizes.out_height * width,
+            channel = WarpLayout<kOutputs>().first_output();
+  const int first = static_cast<int>(blockIdx.x) * pixels * kOutputs + channel;  // all images fit the device
+  const float* const own = room.coefficients + link.norm * 3 * kWidest + channel;
+  const auto factor = load<N>(own, 0), slope = load<N>(own + kWidest, 0), constant = load<N>(own + 2 * kWidest, 0);
+  const float step = link.x.step();
+  const auto stage = [&](int i, int pixel, int row, int column) {
+    const int place = first + pixel * kOutputs;
+    const Pack<float, N> sums = link.x.finish<N>(link.x.fetch<N>(place), place), g = widened<N>(words_of<N>(held.g, i));
+    Pack<float, N> dy;
+    for (int j = 0; j < N; ++j) dy[j] = norm_input_gradient(g[j], sums[j] * step, factor[j], slope[j], constant[j]);
+    const Pack<Word, N / 2> pairs = narrowed(dy);
+    if (link.stored) store_whole(reinterpret_cast<Word*>(link.stored + place), 0, pairs);
+    const int staged = (row + 1) * (width + 2) + column + 1;
+    store(reinterpret_cast<Word*>(room.pool + Frame<kOutputs>::place_of(staged, channel / 8) + channel % 8 * 2), 0,
+          pairs);
+  };
+  for_each_pack<kOutputs>(width, pixels, stage, held.g);
+}
+
+// Zeros around the gradients.
+template <int kOutputs>
+__device__ void clear_border(const ConvolutionSizes& sizes, uint8_t* pool) {
+  const int width = sizes.out_width + 2, height = sizes.out_height + 2;
+  for (int pixel = static_cast<int>(threadIdx.x); pixel < width * height; pixel += kThreads) {
+    const int row = pixel / width, column = pixel - row * width;
+    if (row > 0 && row < height - 1 && column > 0 && column < width - 1) continue;
+    for (int unit = 0; unit < Frame<kOutputs>::kUnits; ++unit)
+      store(reinterpret_cast<Word*>(pool + Frame<kOutputs>::place_of(pixel, unit)), 0, Vector{});
+  }
+}
+
+// Weights of some taps, as WarpLayout places the channels that become columns.
+template <int kOutputs, int kChannels>
+__device__ void stage_weights(const Link& link, int first_tap, int taps, uint8_t* place) {
+  constexpr int kSixteens = kChannels / 16;
+#pragma unroll 1
+  for (int n = static_cast<int>(threadIdx.x); n < taps * kOutputs * kSixteens; n += kThreads) {
+    const int sixteen = n % kSixteens, row = n / kSixteens, tap = row / kOutputs, out = row % kOutputs;
+    const int from = ((out * link.sizes.taps() + first_tap + tap) * kSixteens + sixteen) * 16;
+    const Vector own = load<4>(reinterpret_cast<const Word*>(link.w + from), 0);
+    for (int pair = 0; pair < 8; ++pair) {
+      const int column = WarpLayout<kChannels>::place_of(sixteen * 16 + 2 * pair);
+      *reinterpret_cast<Word*>(place + row * row_bytes(kChannels) + 2 * column) =
+          pair_of_codes(own[pair / 2] >> (pair % 2 * 16));
+    }
+  }
+}
+
+// The products of the frame's gradients with all weights, of which those of the first taps are staged.
+template <int kOutputs, int kChannels>
+__device__ void multiply(const Link& link, uint8_t* pool, Held& held) {
+  using Layout = ImageLayout<kChannels>;
+  const ConvolutionSizes& sizes = link.sizes;
+  const Layout warp;
+  uint8_t* const weights = pool + frame_pixels(sizes) * Frame<kOutputs>::kPixelBytes;
+  const int frame_width = sizes.out_width + 2;
+  for (int i = 0; i < Layout::kRows * Layout::kColumns; ++i)
+    for (float& sum : held.sums[i]) sum = 0;
+  // The pixel of each 16 whose row of the matrix the lane hands in (mma.h).
+  int rows[Layout::kRows], columns[Layout::kRows];
+  for (int r = 0; r < Layout::kRows; ++r) {
+    int pixel = (warp.down * Layout::kRows + r) * 16 + warp.lane % 16;
+    if (pixel >= sizes.height * sizes.width) pixel = 0;  // computed and thrown away
+    rows[r] = pixel / sizes.width;
+    columns[r] = pixel - rows[r] * sizes.width;
+  }
+  const uint8_t* const column =
+      weights + warp.lane % 16 * row_bytes(kChannels) + (warp.across * Layout::kWarpOutputs + warp.lane / 16 * 8) * 2;
+#pragma unroll 1
+  for (int tap = 0; tap < sizes.taps(); ++tap) {
+    const int staged = tap % taps_at_once(kOutputs);
+    if (tap > 0 && staged == 0) {
+      __syncthreads();
+      stage_weights<kOutputs, kChannels>(link, tap, min(taps_at_once(kOutputs), sizes.taps() - tap), weights);
+      __syncthreads();
+    }
+    const int tap_row = tap / sizes.kernel_width, tap_column = tap - tap_row * sizes.kernel_width;
+    int pixels[Layout::kRows];
+    for (int r = 0; r < Layout::kRows; ++r) {
+      const int row = rows[r] + sizes.padding - tap_row, across = columns[r] + sizes.padding - tap_column;
+      const bool none = sizes.stride == 2 && ((row | across) & 1) != 0;
+      const int shift = sizes.stride == 2 ? 1 : 0;
+      pixels[r] = none ? 0 : ((row >> shift) + 1) * frame_width + (across >> shift) + 1;  // 0: one of zeros
+    }
+#pragma unroll
+    for (int step = 0; step < kOutputs / 16; ++step) {
+      Word b[Layout::kColumns / 2][4];
+      for (int c = 0; c < Layout::kColumns / 2; ++c)
+        load_transposed(b[c], reinterpret_cast<const BFloat16*>(
+                                  column + (staged * kOutputs + step * 16) * row_bytes(kChannels) + c * 32));
+      for (int r = 0; r < Layout::kRows; ++r) {
+        Word a[4];
+        load_matrices(a, pool + Frame<kOutputs>::place_of(pixels[r], 2 * step + warp.lane / 16));
+        for (int c = 0; c < Layout::kColumns / 2; ++c) {
+          multiply_bf16(held.sums[r * Layout::kColumns + 2 * c], a, {b[c][0], b[c][1]});
+          multiply_bf16(held.sums[r * Layout::kColumns + 2 * c + 1], a, {b[c][2], b[c][3]});
+        }
+      }
+    }
+  }
+}
+
+// From the gradient of the codes to that of the value's operands (ValueGradient), and its sums.
+template <int kChannels>
+using LaneValueSums = ValueSums<WarpLayout<kChannels>::kLaneOutputs, kNorms>;
+template <int kChannels>
+__device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& link, const Room& room, Held& held) {
+  using Layout = WarpLayout<kChannels>;
+  constexpr int N = Layout::kLaneOutputs;
+  const int pixels = link.sizes.height * link.sizes.width, channel = Layout().first_output();
+  const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;
+  const float w_step = link.w_step[0], alpha = link.alpha[0], k = static_cast<float>(chain.levels.k);
+  const float a_step = link.a.step();
+  const ClippedQuotient quotient(alpha);
+  Pack<float, N> scale{}, shift{};
+  for (int j = 0; j < N; ++j)
+    if (link.a.has_norm()) scale[j] = room.norm[channel + j].scale, shift[j] = room.norm[channel + j].shift;
+  LaneValueSums<kChannels> found = {};
+  const auto pass = [&](int i, int pixel, int, int) {
+    const int place = first + pixel * kChannels;
+    Pack<float, N> g;
+    for (int j = 0; j < N; ++j) g[j] = held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2] * w_step;
+    const Pack<float, N> as = link.a.raw<N>(place, a_step);
+    Pack<float, N> values = as;
+    link.a.finish(values, scale, shift);
+    if (link.relu) rectify(values);
+    leave_quantizer(
+        g, values, alpha, k, quotient, chain.levels, [&](int at) { return static_cast<float>(room.table[at]) * alpha; },
+        found.alpha);
+    if (link.adds) {
+      const Pack<float, N> others = widened<N>(words_of<N>(held.kept, i));
+      for (int j = 0; j < N; ++j) g[j] += others[j];
+    }
+    if (link.masks)
+      for (int j = 0; j < N; ++j) g[j] = values[j] > 0 ? g[j] : 0.0f;
+    const Pack<Word, N / 2> rounded = narrowed(g);
+    if (!link.is_projection) hold<N>(held.g, i, rounded);
+    if (link.keeps) hold<N>(held.kept, i, rounded);
+    if (link.out) store_whole(reinterpret_cast<Word*>(link.out + place), 0, rounded);
+    for (int j = 0; j < N; ++j) found.g[j] += g[j];
+    for (int n = 0; n < kNorms; ++n) {
+      const NormPart& part = link.norm_parts[n];
+      if (part.source == Source::none) continue;
+      Pack<float, N> xs = as;
+      if (part.source == Source::memory) xs = part.operand.raw<N>(place, part.operand.step());
+      const auto means = load<N>(room.means, n * kWidest + channel);
+      for (int j = 0; j < N; ++j) found.gx[n][j] = fmaf(g[j], xs[j] - means[j], found.gx[n][j]);
+    }
+  };
+  for_each_pack<kChannels>(link.sizes.width, pixels, pass, held.sums, held.g, held.kept);
+  return found;
+}
+
+// Adds up what the lanes have found, in a fixed order, and stores it for all blocks. The pool is free.
+template <int kChannels>
+__device__ void add_up(const Chain& chain, int number, const Room& room, const LaneValueSums<kChannels>& found) {
+  using Layout = ImageLayout<kChannels>;
+  constexpr int N = WarpLayout<kChannels>::kLaneOutputs, kSums = 1 + kNorms, kColumns = kSums * kChannels,
+                kRows = Layout::kDown * 8;
+  static_assert(kColumns <= kThreads && kRows * kColumns * sizeof(float) + kThreads * sizeof(Wide) <= kPoolBytes);
+  auto* const wide = reinterpret_cast<Wide*>(room.pool);
+  auto* const matrix = reinterpret_cast<float*>(wide + kThreads);  // [row, sum, channel]
+  const Layout warp;
+  float* const own = matrix + (warp.down * 8 + warp.lane / 4) * kColumns + warp.first_output();
+  for (int j = 0; j < N; ++j) {
+    own[j] = found.g[j];
+    for (int n = 0; n < kNorms; ++n) own[(1 + n) * kChannels + j] = found.gx[n][j];
+  }
+  const Wide alpha = block_sum(Wide{found.alpha, 0});
+  const int thread = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x),
+            blocks = static_cast<int>(gridDim.x);
+  if (thread == 0) chain.alpha_partial[number * blocks + block] = alpha.value();
+  const Link& link = chain.links[number];
+  if (link.norms == 0) return;
+  const Wide total = column_sum(kColumns, kRows, wide, [&](int row, int column) {
+    return Wide{matrix[row * kColumns + column], 0};
+  });
+  if (thread < kColumns) chain.partial[(link.turn * blocks + block) * kColumnsAtMost + thread] = total.value();
+}
+
+// What the batch norms of a link learn from the sums of all blocks; one of these stores it.
+__device__ void finish_norms(const Chain& chain, int number, const Room& room, bool stores) {
+  const Link& link = chain.links[number];
+  const int channels = link.sizes.channels, thread = static_cast<int>(threadIdx.x),
+            blocks = static_cast<int>(gridDim.x), columns = (1 + kNorms) * channels;
+  const Wide* const partial = chain.partial + link.turn * blocks * kColumnsAtMost;
+  const Wide total = column_sum(columns, blocks, reinterpret_cast<Wide*>(room.pool),
+                                [&](int block, int column) { return partial[block * kColumnsAtMost + column]; });
+  if (thread < columns) room.totals[thread] = total.value();
+  __syncthreads();
+  const int n = thread / channels, c = thread % channels;
+  if (n < link.norms) {
+    const FinishNormGradient<false>& finish = link.norm_parts[n].finish;
+    const auto found = finish.of(c, room.totals[c], room.totals[(1 + n) * channels + c]);
+    if (stores) finish.store(c, found);
+    float* const own = room.coefficients + n * 3 * kWidest + c;
+    own[0] = found.gradient.factor;
+    own[kWidest] = found.gradient.slope;
+    own[2 * kWidest] = found.gradient.constant;
+  }
+  __syncthreads();
+}
+
+// The products of a link. Coefficients are there, and the pool is free.
+template <int kOutputs, int kChannels>
+__device__ void multiply_link(const Link& link, const Room& room, Held& held) {
+  clear_border<kOutputs>(link.sizes, room.pool);
+  stage_weights<kOutputs, kChannels>(link, 0, min(taps_at_once(kOutputs), link.sizes.taps()),
+                                     room.pool + frame_pixels(link.sizes) * Frame<kOutputs>::kPixelBytes);
+  stage_gradient<kOutputs>(link, room, held);
+  __syncthreads();
+  multiply<kOutputs, kChannels>(link, room.pool, held);
+}
+// What follows them, as far as the block goes by itself.
+template <int kChannels>
+__device__ void pass_link(const Chain& chain, int number, const Room& room, Held& held) {
+  const auto found = pass_value<kChannels>(chain, chain.links[number], room, held);
+  __syncthreads();  // the pool has been read
+  add_up<kChannels>(chain, number, room, found);
+}
+
+// The gradient that the first link begins with, which a shortcut may add later.
+template <int kChannels>
+__device__ void read_first(const Chain& chain, Held& held) {
+  constexpr int N = WarpLayout<kChannels>::kLaneOutputs;
+  const ConvolutionSizes& sizes = chain.links[0].sizes;
+  const int pixels = sizes.out_height * sizes.out_width;
+  const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + WarpLayout<kChannels>().first_output();
+  const auto read = [&](int i, int pixel, int, int) {
+    const auto words = load_halves<N>(chain.first, first + pixel * kChannels);
+    hold<N>(held.g, i, words);
+    hold<N>(held.kept, i, words);
+  };
+  for_each_pack<kChannels>(sizes.out_width, pixels, read, held.g, held.kept);
+}
+
+__global__ void __launch_bounds__(kThreads, 1)
+    gradient_chain_kernel(const __grid_constant__ Chain chain, unsigned* ticket) {
+  SHARED_ARRAY(Vector, pool, kPoolBytes / sizeof(Vector));
+  SHARED_ARRAY(ChannelNorm, norm, kWidest);
+  SHARED_ARRAY(float, means, kNorms* kWidest);
+  SHARED_ARRAY(float, coefficients, kNorms * 3 * kWidest);
+  SHARED_ARRAY(Wide, totals, kColumnsAtMost);
+  SHARED_ARRAY(uint8_t, table, kTableSize);
+  const Room room{reinterpret_cast<uint8_t*>(pool), norm, means, coefficients, totals, table};
+  fill_table(chain.levels, table);
+  for (int number = 0; number < min(chain.count, kNorms); ++number) {
+    const Link& link = chain.links[number];
+    float* const own = coefficients + link.norm * 3 * kWidest;
+    for (int c = static_cast<int>(threadIdx.x); c < link.sizes.outputs && link.is_given; c += kThreads) {
+      own[c] = link.coefficients[c].factor;
+      own[kWidest + c] = link.coefficients[c].slope;
+      own[2 * kWidest + c] = link.coefficients[c].constant;
+    }
+  }
+  __syncthreads();
+
+  Held held = {};
+  if (chain.links[0].sizes.outputs == 16) read_first<16>(chain, held);
+  if (chain.links[0].sizes.outputs == 32) read_first<32>(chain, held);
+  if (chain.links[0].sizes.outputs == 64) read_first<64>(chain, held);
+#pragma unroll 1
+  for (int number = 0; number < chain.count; ++number) {
+    const Link& link = chain.links[number];
+    for (int c = static_cast<int>(threadIdx.x); c < link.sizes.channels; c += kThreads) {
+      if (link.a.has_norm()) norm[c] = ChannelNorm::of(link.a.norm, c);
+      for (int n = 0; n < link.norms; ++n) means[n * kWidest + c] = link.norm_parts[n].finish.norm.mean[c];
+    }
+    const bool is_equal = link.sizes.outputs == link.sizes.channels;
+    if (link.sizes.outputs == 16) multiply_link<16, 16>(link, room, held);
+    if (link.sizes.outputs == 32 && is_equal) multiply_link<32, 32>(link, room, held);
+    if (link.sizes.outputs == 32 && !is_equal) multiply_link<32, 16>(link, room, held);
+    if (link.sizes.outputs == 64 && is_equal) multiply_link<64, 64>(link, room, held);
+    if (link.sizes.outputs == 64 && !is_equal) multiply_link<64, 32>(link, room, held);
+    if (link.sizes.channels == 16) pass_link<16>(chain, number, room, held);
+    if (link.sizes.channels == 32) pass_link<32>(chain, number, room, held);
+    if (link.sizes.channels == 64) pass_link<64>(chain, number, room, held);
+    if (number + 1 == chain.count) break;
+    if (link.norms > 0) {
+      grid_barrier();
+      finish_norms(chain, number, room, blockIdx.x == 0);
+    } else {
+      __syncthreads();
+    }
+  }
+
+  if (!last_block(ticket)) return;
+  finish_norms(chain, chain.count - 1, room, true);
+  const Wide alpha =
+      column_sum(chain.count, static_cast<int>(gridDim.x), reinterpret_cast<Wide*>(pool),
+                 [&](int block, int link) { return chain.alpha_partial[link * static_cast<int>(gridDim.x) + block]; });
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread >= chain.count) return;
+  const Link& link = chain.links[thread];
+  link.galpha[0] = (alpha.value() / (Wide{static_cast<float>(chain.levels.k), 0} * Wide{link.alpha[0], 0})).high;
+}
+
+}  // namespace
+
+const size_t kMostGradientLinks = Chain::kMost;
+
+bool fits_gradient_chain(const ConvolutionSizes& sizes) {
+  const bool is_equal = sizes.outputs == sizes.channels, is_wider = sizes.outputs == 2 * sizes.channels;
+  const bool is_square = sizes.kernel_height == 3 && sizes.kernel_width == 3 && sizes.padding == 1;
+  const bool is_projection = sizes.taps() == 1 && sizes.padding == 0;
+  if (!((is_equal && is_square && sizes.stride == 1) ||
+        (is_wider && (is_square || is_projection) && sizes.stride == 2)))
+    return false;
+  const int taps = std::min(taps_at_once(sizes.outputs), sizes.taps());
+  return sizes.height * sizes.width <= pixels_of_block(sizes.channels) &&
+         sizes.out_height * sizes.out_width <= pixels_of_block(sizes.outputs) &&
+         frame_pixels(sizes) * 2 * sizes.outputs + taps * sizes.outputs * row_bytes(sizes.channels) <= kPoolBytes;
+}
+
+void launch_gradient_chain(std::vector<GradientLink>& links) {
+  const ConvolutionGradient& first = *links[0].convolution;
+  const auto blocks = static_cast<size_t>(links[0].value.out.size(0));
+  Scratch<Wide> partial(2 * blocks * kColumnsAtMost), alpha_partial(links.size() * blocks);
+  const auto chain =
+      std::make_unique<Chain>(first.gy.computed->g, partial.data(), alpha_partial.data(), *links[0].value.levels);
+  Node node{"gradient chain", first.gy.computed->g.bytes(), 0, links.size()};
+  std::set<const std::byte*> read;  // a batch norm's input is read for its output and for its gradient
+  const auto reads = [&](const Operand& operand) {
+    if (read.insert((operand.sums ? operand.sums->narrow : operand.values).raw()).second)
+      node.reads += bytes_read(operand);
+  };
+  int turn = 0;
+  for (size_t i = 0; i < links.size(); ++i) {
+    GradientLink& link = links[i];
+    check_value_gradient(link.value);
+    const Link& own = *new (&chain->links[chain->count++]) Link(link, i + 1 == links.size(), turn);
+    if (own.norms > 0) turn = 1 - turn;
+    reads(link.convolution->gy.computed->x);
+    reads(link.value.value.a);
+    for (const NormGradient& norm : link.value.norms) reads(norm.operand);
+    node.reads += link.convolution->w.codes.bytes();
+    node.writes += (own.stored ? link.convolution->gy.stored.bytes() : 0) + (own.out ? link.value.out.bytes() : 0);
+  }
+  launch(node, Blocks::together, gradient_chain_kernel, dim3(static_cast<unsigned>(blocks)), *chain,
+         Context::get().ticket());
+}
+
+}  // namespace apotnet::cuda

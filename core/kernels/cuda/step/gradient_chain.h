@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/kernels/cuda/step/step_kernels.h"
+
+namespace apotnet::cuda {
+
+/// What launch_input_gradient() takes, but for what follows the convolution.
+struct ConvolutionGradient {
+  ConvolutionOutputGradient gy;
+  Quantized w;
+  Conv2dGeometry geometry;
+};
+
+/// An input gradient as a member of a chain.
+struct GradientLink {
+  std::shared_ptr<const ConvolutionGradient> convolution;  // stored gradients may become known later
+  ValueGradient value;
+  bool is_projection = false;  // of the gradient that the next link begins with; its own is kept
+  bool adds = false;           // the one kept is the value's `other`
+  bool keeps = false;          // its own is kept in its place
+  bool is_given = true;        // gy's coefficients are in memory
+  int norm = 0;                // else they are those of this batch norm of the last link but a projection
+  int users = 0;               // who may read `out`, but for links of the chain; it is stored for them
+};
+
+/// Input gradients that follow each other in one launch: a ForwardChain backwards. A block has one image; gradients
+/// stay in its registers, and after each link all blocks meet for the sums of the batch norms. Gradients are rounded to
+/// bf16 wherever launch_input_gradient() stores them, so that they are the same but for the order of these sums.
+class GradientChain {
+ public:
+  /// Makes the input gradient part of the chain if it goes on from there. The first may begin with any gradient.
+  bool add(const std::shared_ptr<const ConvolutionGradient>& convolution, const ValueGradient& value);
+  bool empty() const { return links_.empty(); }
+  void launch();
+
+ private:
+  bool follows(GradientLink& link) const;
+
+  std::vector<GradientLink> links_;
+  Tensor gradient_, kept_;                    // what the next link begins with, and what is kept
+  std::optional<size_t> found_by_, kept_by_;  // by these links; out of memory at first
+};
+
+/// Whether a block can compute the input gradient of a whole image.
+bool fits_gradient_chain(const ConvolutionSizes& sizes);
+/// How many links a launch may have.
+extern const size_t kMostGradientLinks;
+void launch_gradient_chain(std::vector<GradientLink>& links);
+
+}  // namespace apotnet::cuda
