@@ -69,7 +69,10 @@ bool is_weight(const Tensor* tensor, int rank) { return tensor && tensor->shape(
 
 const Tensor* last_weight(const TensorFile& file) {
   for (const char* name : {"fc.weight", MobileNetV2::kLastWeight})
-    if (const Tensor* found = file.find(name); is_weight(found, 2)) return found;
+    if (const Tensor* found = file.find(name); is_weight(found, 2)) {
+      if (found->elements() == 0) fail(ErrorCategory::damaged_data, name, " ", found->shape(), " is empty");
+      return found;
+    }
   return nullptr;
 }
 
