@@ -11,6 +11,7 @@
 #include "core/base/build_info.h"
 #include "core/base/error.h"
 #include "core/io/layout.h"
+#include "core/io/printable.h"
 #include "core/io/safetensors.h"
 #include "layers/state.h"
 #include "tools/training/model_file.h"
@@ -38,7 +39,8 @@ void parse(const SavedTraining& saved, const char* key, Number& value) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   const bool sound = error == std::errc{} && end == digits.data() + digits.size();
   if (!sound || !std::isfinite(static_cast<double>(value)))
-    fail(ErrorCategory::damaged_data, saved.path, ": \"", key, "\" in the metadata is not a number: ", digits);
+    fail(ErrorCategory::damaged_data, saved.path, ": \"", key,
+         "\" in the metadata is not a number: ", printable(digits));
 }
 
 }  // namespace

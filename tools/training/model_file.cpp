@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
+#include "core/io/printable.h"
 #include "models/describe.h"
 #include "models/registry.h"
 #include "tools/config/config.h"
@@ -49,7 +50,7 @@ OpenedModel open_native(const std::string& path, const TensorFile& file, std::op
       return {make_model(settings), settings, run.data.name, class_names_of(path, file, settings.classes), run, {}};
     }
   fail(ErrorCategory::damaged_data, path, ": ",
-       last ? "its configuration has no stage \"" + name + "\"" : "the weight of its last layer is missing");
+       last ? "its configuration has no stage " + printable(name) : "the weight of its last layer is missing");
 }
 
 OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::optional<int> bits) {
@@ -92,7 +93,7 @@ std::string required_metadata(const TensorFile& file, const std::string& path, c
 void require_readable_format(const TensorFile& file, const std::string& path) {
   const std::string needs = required_metadata(file, path, "min_reader_version");
   if (needs != kFormatVersion)
-    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", needs, ", this program reads ",
+    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", printable(needs), ", this program reads ",
          kFormatVersion, "; use a newer apotnet");
 }
 

@@ -18,6 +18,9 @@ using test::TemporaryFolder;
 
 namespace {
 
+constexpr const char* kEvil = "evil\n\x1b[31mname";
+constexpr const char* kEvilPrinted = "\"evil\\x0a\\x1b[31mname\"";
+
 /// A 4-bit ResNet-8 as training saves it before its first step, and a folder to write changed copies of it to.
 struct Checkpoint {
   TemporaryFolder folder;
@@ -90,4 +93,34 @@ TEST_CASE("checkpoints whose tensors no training leaves behind are damaged, whoe
       const std::string message = refusal(good.path(), [&] { open_model(good.path(), 4); });
       CHECK_MESSAGE(message.find(row.expected) != std::string::npos, message);
     }
+}
+
+TEST_CASE("text of a checkpoint stands in messages as text, whatever a terminal would make of it") {
+  Checkpoint good;
+  const std::string path = good.path();
+  const auto check = [&](const char* name, TensorFile bad, const std::function<void()>& action) {
+    CAPTURE(name);
+    write_safetensors(path, bad);
+    const std::string message = refusal(path, action);
+    CHECK_MESSAGE(message.find(kEvilPrinted) != std::string::npos, message);
+  };
+  TensorFile foreign{{{kEvil, Tensor::scalar(1, DType::f32)}}, {}};
+  check("no known network", foreign, [&] { open_model(path, 4); });
+  TensorFile more = good.file;
+  more.tensors.push_back(foreign.tensors[0]);
+  check("a tensor of another network", more, [&] { start_from(*good.stage.model, path); });
+  for (const char* key : {"min_reader_version", "stage"}) {
+    TensorFile changed = good.file;
+    changed.metadata[key] = kEvil;
+    check(key, changed, [&] { open_model(path, {}); });
+  }
+  TensorFile changed = good.file;
+  changed.metadata["step"] = kEvil;
+  check("step", changed, [&] { read_training(path); });
+
+  TensorFile alphas = good.file;
+  alphas.tensors.push_back({std::string(kEvil) + "_alpha", Tensor::scalar(1, DType::f32)});
+  write_safetensors(path, alphas);
+  const std::string taken = start_from(*good.stage.model, path).description();
+  CHECK_MESSAGE(taken.ends_with("1 alphas are left over, the first is \"evil\\x0a\\x1b[31mname_alpha\""), taken);
 }
