@@ -111,8 +111,13 @@ std::string first_unusable(Module& model) {
     if (parameter.role != ParameterRole::ordinary && value.item() <= 0)
       return text(parameter.name, " is ", value.item(), "; a clipping threshold is positive");
   }
-  for (const auto& buffer : model.buffers())
-    if (const std::string found = fault(*buffer.tensor); !found.empty()) return buffer.name + " " + found;
+  for (const auto& buffer : model.buffers()) {
+    const Tensor value = buffer.tensor->on(Device{});
+    if (const std::string found = fault(value); !found.empty()) return buffer.name + " " + found;
+    if (!buffer.name.ends_with(".running_var")) continue;
+    if (const float least = std::ranges::min(value.data<float>()); least < 0)
+      return text(buffer.name, " holds ", least, "; a variance is not negative");
+  }
   return "";
 }
 

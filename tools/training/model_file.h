@@ -19,8 +19,8 @@ void require_readable_format(const TensorFile& file, const std::string& path);
 /// Error(damaged_data) when the metadata have no such entry.
 std::string required_metadata(const TensorFile& file, const std::string& path, const std::string& key);
 
-/// The first parameter or buffer with a value that is not finite, or clipping threshold that is not positive, and what
-/// is wrong with it; empty when all are usable.
+/// The first parameter or buffer with a value that is not finite, clipping threshold that is not positive or variance
+/// that is negative, and what is wrong with it; empty when all are usable.
 std::string first_unusable(Module& model);
 
 /// Settings of the network that a stage trains.

@@ -73,6 +73,8 @@ const std::vector<Row> kDamagedTensors{
      "fc.weight [0, 64] is empty"},
     {"a threshold below 0", [](TensorFile& file) { tensor(file, "layer1.0.conv1.act_alpha").fill(-1); },
      "layer1.0.conv1.act_alpha is -1"},
+    {"a variance below 0", [](TensorFile& file) { tensor(file, "layer2.0.bn1.running_var").data<float>()[1] = -0.5f; },
+     "layer2.0.bn1.running_var holds -0.5"},
 };
 
 }  // namespace
