@@ -163,16 +163,24 @@ void add_fetch(CLI::App& data, CommandContext& context) {
       ->add_option("--mirror", options->mirrors, "Another address to get the archive from (repeatable: tried in order)")
       ->allow_extra_args(false);
   command->add_flag("--keep-archive", options->keep_archive, "Do not delete the archive");
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet data fetch cifar10 --to ~/data");
-  command->callback([options, &context] { run_fetch(*options, context); });
+  command->callback([options, &context] {
+    apply_compute_options(context.options);
+    run_fetch(*options, context);
+  });
 }
 
 void add_check(CLI::App& data, CommandContext& context) {
   const auto specs = std::make_shared<std::vector<std::string>>();
   CLI::App* command = data.add_subcommand("check", "Read data sets from end to end and say whether they are complete");
   command->add_option("DATA", *specs, "A folder, or name:folder as in cifar10:DIR (default: all in the data folder)");
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet data check cifar10:cifar-10-batches-bin");
-  command->callback([specs, &context] { run_check(*specs, context); });
+  command->callback([specs, &context] {
+    apply_compute_options(context.options);
+    run_check(*specs, context);
+  });
 }
 
 struct IndexOptions {
@@ -242,8 +250,10 @@ void add_index(CLI::App& data, CommandContext& context) {
       ->check(CLI::Range(32, 1024));
   command->add_flag("--replace-damaged", options->replace_damaged,
                     "Take another picture of the class for one that cannot be decoded, and say so");
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet data index imagenet:/data/imagenet --to /fast/imagenet");
   command->callback([options, &context] {
+    apply_compute_options(context.options);
     try {
       run_index(*options, context);
     } catch (const Interrupted&) {  // the file in making is gone

@@ -65,7 +65,8 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   CHECK(checked.exit_code == 0);
   CHECK(checked.out.find("readable from end to end\n  train: 15 of 15 images, 5 to 5 of each class\n    ") !=
         std::string::npos);
-  const Finished indexed = program("data index imagenet:" + folder.string() + " --resized-side 36 --json --quiet");
+  const Finished indexed =
+      program("data index imagenet:" + folder.string() + " --resized-side 36 --json --quiet --threads 2");
   REQUIRE(indexed.exit_code == 0);
   CHECK(fs::exists(folder.path() / "train.pictures"));
   CHECK(fs::exists(folder.path() / "val.pictures"));
