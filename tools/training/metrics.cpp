@@ -37,8 +37,10 @@ LineKey key_of_csv(const std::string& line) {
 
 LineKey key_of_json(const std::string& line) {
   const auto object = nlohmann::json::parse(line, nullptr, false);
-  if (!object.is_object()) return {};
-  return {object.value("stage", ""), object.value("epoch", int64_t{0}), object.value("kind", "") == "test"};
+  if (!object.is_object() || !object.contains("stage") || !object["stage"].is_string() || !object.contains("epoch") ||
+      !object["epoch"].is_number_integer())
+    return {};  // of no stage
+  return {object["stage"], object["epoch"], object.contains("kind") && object["kind"] == "test"};
 }
 
 // Keeps `header` and the whole lines behind it that `stays` approves of.

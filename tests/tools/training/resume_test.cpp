@@ -192,6 +192,21 @@ TEST_CASE("a damaged last is reported and the one before it used; --resume PATH 
   }
 }
 
+TEST_CASE("lines of metrics that are none go when a run is resumed") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:6").exit_code == 137);
+  const std::string lines = read_text(runs / "run/metrics.jsonl");
+  REQUIRE(!lines.empty());
+  test::write_text(runs / "run/metrics.jsonl",
+                   "{\"stage\":5}\n{\"stage\":\"float\",\"epoch\":\"1\"}\n{\"stage\":\"float\",\"kind\":[]}\n"
+                   "{\"stage\":\"float\",\"epoch\":1e300}\n[]\nhm\n" +
+                       lines);
+  const Finished resumed = runs.train("run", "--resume");
+  CHECK_MESSAGE(resumed.exit_code == 0, resumed.error);
+  check_same_run(runs, "run", "whole");
+}
+
 TEST_CASE("the newest run of a configuration is resumed, and a run in progress is left alone") {
   const SmallRuns runs;
   const std::string train = "cd " + runs / "" + " && " + std::string(APOTNET_BINARY) + " train small.json --threads 1 ";
