@@ -192,6 +192,22 @@ TEST_CASE("a damaged last is reported and the one before it used; --resume PATH 
   }
 }
 
+TEST_CASE("a checkpoint of a stage that its configuration does not have is damaged") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:2").exit_code == 137);
+  const TensorFile good = read_safetensors(runs.last("run"));
+  for (const auto& [key, value] : {std::pair{"stage_number", "7"}, {"stage_number", "1"}, {"stage", "other\n"}}) {
+    TensorFile bad = good;
+    bad.metadata[key] = value;
+    add_checksums(bad);
+    write_safetensors(runs.last("run"), bad);
+    const Finished refused = runs.train("run", "--resume");
+    CHECK(refused.exit_code == 65);
+    CHECK(refused.one_line());
+    CHECK_MESSAGE(refused.error.find(" of the configuration is not \"") != std::string::npos, refused.error);
+  }
+}
+
 TEST_CASE("lines of metrics that are none go when a run is resumed") {
   const SmallRuns runs;
   REQUIRE(runs.train("whole").exit_code == 0);
