@@ -351,6 +351,10 @@ TEST_CASE("what a checkpoint says of itself is not contradicted") {
   refused("eval --bits 3" + checkpoint, "says 4-bit weights and 4-bit activations; leave --bits out");
   refused("bench infer --bits 32" + checkpoint, "leave --bits out");
   refused("bench infer --model resnet32" + checkpoint, "holds a resnet8; leave --model out");
+  refused("bench infer --model resnet18 --data shapes10", "has images of 32 x 32, the network takes 224 x 224");
+  const Finished grey = apotnet_program("bench infer --model resnet10_mnist --data shapes10");
+  CHECK(grey.exit_code == 78);
+  CHECK(grey.error.find("the images of shapes10 have 3 channels, the model takes 1") != std::string::npos);
 }
 
 TEST_CASE("bench takes the weights of a checkpoint, and says whose they are") {

@@ -100,6 +100,18 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   CHECK(sheet.find("1 picture<") != std::string::npos);
   CHECK(sheet.find("picture0.JPEG") != std::string::npos);
   CHECK(sheet.find("<script") == std::string::npos);
+
+  // bench takes the network as it is: its classes, and pictures of its size.
+  const std::string checkpoint = " --checkpoint " + last(folder, "one"), bench = " --seconds 0 --batch 4 --threads 1";
+  for (const std::string& command :
+       {"bench train" + bench, "bench train" + bench + " --data imagenet:" + folder.string()}) {
+    const Finished timed = program(command + checkpoint);
+    CHECK_MESSAGE(timed.exit_code == 0, timed.error);
+  }
+  const Finished classes = program("bench infer --data shapes10" + bench + checkpoint);
+  CHECK(classes.exit_code == 64);
+  CHECK(classes.one_line());
+  CHECK(classes.error.find("--data shapes10: has 10 classes, the network 3") != std::string::npos);
 }
 
 TEST_CASE("a folder of pictures: what is wrong with it is one line with the right exit code") {
