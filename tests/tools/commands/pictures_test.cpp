@@ -112,6 +112,19 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   CHECK(classes.exit_code == 64);
   CHECK(classes.one_line());
   CHECK(classes.error.find("--data shapes10: has 10 classes, the network 3") != std::string::npos);
+
+  // Pictures of other classes, though as many.
+  fs::rename(folder.path() / "val/class1", folder.path() / "val/other");
+  fs::remove(folder.path() / "val.pictures");
+  for (const std::string& command : {"eval --checkpoint " + last(folder, "one"),
+                                     "report " + folder / "one" + " --data imagenet:" + folder.string()}) {
+    const Finished refused = program(command);
+    CHECK(refused.exit_code == 78);
+    CHECK(refused.one_line());
+    CHECK_MESSAGE(
+        refused.error.find("class 1 of imagenet is \"class2\", that of the checkpoint \"class1\"") != std::string::npos,
+        refused.error);
+  }
 }
 
 TEST_CASE("a folder of pictures: what is wrong with it is one line with the right exit code") {
