@@ -75,9 +75,9 @@ void run_eval(const EvalOptions& options, CommandContext& context) {
   const int64_t classes = opened.settings.classes;
   const Evaluation found = integer ? evaluate_integer(*opened.model, classes, dataset, compute.device)
                                    : evaluate(*opened.model, classes, dataset);
-  if (!options.logits.empty())
-    write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
   print_evaluation(options, opened, found, dataset->name(), compute.threads, context.options);
+  if (!options.logits.empty())  // behind the result, which is not lost then where they cannot be written
+    write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
   if (options.min_top1 && !(found.top1 >= *options.min_top1))  // a NaN is never reached
     fail(ErrorCategory::check_failed, "top-1 of ", fixed(found.top1, 2), " % is below --min-top1 ", *options.min_top1);
 }

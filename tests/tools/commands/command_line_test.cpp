@@ -176,6 +176,11 @@ TEST_CASE("training writes a run folder, and its checkpoint evaluates to the pri
   REQUIRE(apotnet_program(eval + " --threads 2").exit_code == 0);
   CHECK(test::read_text(folder / "logits.safetensors") == one_thread);
   CHECK(apotnet_program(eval + " --min-top1 99.9").exit_code == 1);
+  // What was found is told even where the logits find no place.
+  const Finished lost = apotnet_program(eval + "/none");
+  CHECK(lost.exit_code == 74);
+  CHECK(lost.one_line());
+  CHECK(nlohmann::json::parse(lost.out, nullptr, false)["top1"] == line["top1"]);
   CHECK(apotnet_program(tiny_training(folder / "run")).exit_code == 64);  // never overwritten
 }
 
