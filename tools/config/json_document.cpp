@@ -51,6 +51,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       : text_(text), name_(name), furthest_(furthest), former_end_(text.data()) {}
 
   JsonNode take() { return std::move(root_); }
+  // To the parser it would be the end, whatever follows.
+  void refuse_zero_byte(size_t at) { fail_at(place(at), "a zero byte"); }
 
   bool null() override { return add({}); }
   bool boolean(bool value) override {
@@ -248,6 +250,7 @@ std::string JsonNode::dump() const {
 JsonNode parse_json(std::string_view text, const std::string& name) {
   const char* furthest = text.data();
   Builder builder(text, name, &furthest);
+  if (const size_t zero = text.find('\0'); zero != text.npos) builder.refuse_zero_byte(zero);
   const CountingIterator begin(text.data(), &furthest), end(text.data() + text.size(), &furthest);
   nlohmann::json::sax_parse(begin, end, &builder);
   return builder.take();

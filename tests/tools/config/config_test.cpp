@@ -139,6 +139,7 @@ TEST_CASE("malformed configurations are refused by name, with line, column and w
        "{\"seed\": 1",
        {"c.json:1:11: error", "a bracket or a quote before it is not closed"}},
       {"text behind the end", config_with("") + " x", {"c.json:2:40: error"}},
+      {"text behind a zero byte", config_with("") + std::string("\0x", 2), {"c.json:2:39: error", "zero byte"}},
       {"a string without end", "{\"seed", {"c.json:1:7: error"}},
       {"invalid UTF-8", config_with("\"data\": {\"root\": \"\xff\"},"), {"c.json:1:", "error"}},
       {"nesting without end", std::string(100, '['), {"nested more than 64"}},
