@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -191,7 +192,21 @@ struct IndexOptions {
 
 struct Interrupted {};
 
-// Both splits, or the one that is there.
+// Both splits, or the one that is there; what is missing is told.
+std::vector<PictureSplit> splits_of(const fs::path& root) {
+  std::vector<PictureSplit> splits;
+  std::optional<Error> missing;
+  for (const Split split : {Split::train, Split::test}) try {
+      splits.push_back(imagenet_split(root, split));
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::input_missing) throw;
+      if (missing) throw *missing;
+      missing = error;
+    }
+  if (missing) std::cerr << "apotnet: " << missing->what() << std::endl;
+  return splits;
+}
+
 void run_index(const IndexOptions& options, const CommandContext& context) {
   const DataSpec data = parse_data_spec(options.spec);
   if (data.name != "imagenet")
@@ -199,17 +214,8 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
          " is no data set of picture files; give imagenet:DIR");
   const fs::path root = resolve_data_root(data.root, "");
   watch_for_interrupt();
-  for (const Split split : {Split::train, Split::test}) {
+  for (const PictureSplit& files : splits_of(root)) {
     if (interrupted()) throw Interrupted{};  // while the other one's file was finished
-    const bool other_is_enough = split == Split::test;
-    PictureSplit files;
-    try {
-      files = imagenet_split(root, split);
-    } catch (const Error& error) {
-      if (!other_is_enough || error.category() != ErrorCategory::input_missing) throw;
-      std::cerr << "apotnet: " << error.what() << std::endl;
-      continue;
-    }
     const PictureFolder pictures(files.folder, {.geometry = {}, .replace_damaged = options.replace_damaged});
     const fs::path file = options.to.empty() ? files.cache : fs::path(options.to) / files.cache.filename();
     std::error_code failure;

@@ -160,6 +160,23 @@ TEST_CASE("a folder of pictures: what is wrong with it is one line with the righ
   CHECK(nowhere.exit_code == 66);
 }
 
+TEST_CASE("data index: both splits or the one that is there") {
+  for (const std::string missing : {"train", "val"}) {
+    const TemporaryFolder folder;
+    write_picture_folders(folder.path(), 2, 2);
+    fs::rename(folder.path() / missing, folder.path() / "away");
+    const Finished indexed = program("data index imagenet:" + folder.string());
+    CHECK(indexed.exit_code == 0);
+    CHECK(indexed.error.find("imagenet: no " + missing + " in ") != std::string::npos);
+    for (const std::string split : {"train", "val"})
+      CHECK(fs::exists(folder.path() / (split + ".pictures")) == (split != missing));
+  }
+  const TemporaryFolder nothing;
+  const Finished refused = program("data index imagenet:" + nothing.string());
+  CHECK(refused.exit_code == 66);
+  CHECK(refused.one_line());
+}
+
 TEST_CASE("data check names every damaged picture") {
   const TemporaryFolder folder;
   write_picture_folders(folder.path());
