@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <iterator>
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/base/error.h"
 
@@ -63,12 +63,14 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
   bool number_integer(number_integer_t value) override { return add_integer(value); }
   bool number_unsigned(number_unsigned_t value) override {
-    return add_integer(static_cast<int64_t>(std::min<uint64_t>(value, std::numeric_limits<int64_t>::max())));
+    if (std::in_range<int64_t>(value)) return add_integer(static_cast<int64_t>(value));
+    return number_float(static_cast<double>(value), std::to_string(value));
   }
-  bool number_float(number_float_t value, const string_t&) override {
+  bool number_float(number_float_t value, const string_t& written) override {
     JsonNode node;
     node.kind = Kind::real;
     node.real = value;
+    node.written = written;
     return add(std::move(node));
   }
   bool string(string_t& value) override {
@@ -237,7 +239,7 @@ std::string JsonNode::describe() const {
       return "string " + dump();
     case Kind::integer:
     case Kind::real:
-      return "number " + dump();
+      return "number " + (written.empty() ? dump() : written);
     default:
       return dump();
   }
