@@ -37,8 +37,9 @@ struct OpenedModel {
 };
 
 /// Opens a checkpoint of ours (.safetensors) or of PyTorch (.pth, .pth.tar, or safetensors with a state dict in it).
-/// `bits` must be given for a foreign quantized file (32 = float); ours says them.
-/// Error: input_missing, damaged_data, or usage where the bits are missing or not those of the file.
-OpenedModel open_model(const std::string& path, std::optional<int> bits);
+/// `bits` must be given for a foreign quantized file (32 = float), and `method` for one whose levels are not apot; ours
+/// says both. Error: input_missing, damaged_data, or usage where the bits are missing or either is not that of the
+/// file.
+OpenedModel open_model(const std::string& path, std::optional<int> bits, std::optional<LevelMethod> method = {});
 
 }  // namespace apotnet
