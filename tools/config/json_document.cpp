@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "tools/json_text.h"
 
 namespace apotnet {
 namespace {
@@ -245,9 +246,7 @@ std::string JsonNode::describe() const {
   }
 }
 
-std::string JsonNode::dump() const {
-  return to_json(*this).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string JsonNode::dump() const { return json_text(to_json(*this)); }
 
 JsonNode parse_json(std::string_view text, const std::string& name) {
   const char* furthest = text.data();

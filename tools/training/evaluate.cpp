@@ -11,6 +11,7 @@
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
 #include "deploy/compile.h"
+#include "tools/json_text.h"
 #include "tools/training/device_steps.h"
 
 namespace apotnet {
@@ -81,9 +82,7 @@ void require_channels(Model& model, const std::string& dataset, int64_t channels
 
 void require_same_classes(const std::vector<std::string>& trained_on, const Dataset& dataset) {
   // As a checkpoint holds them: the name of a folder may be any bytes.
-  const auto stored = [](const std::string& name) {
-    return nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  };
+  const auto stored = [](const std::string& name) { return json_text(nlohmann::json(name)); };
   const std::vector<std::string>& names = dataset.class_names();
   for (size_t i = 0; i < std::min(names.size(), trained_on.size()); ++i)
     if (stored(names[i]) != stored(trained_on[i]))

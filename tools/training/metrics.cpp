@@ -10,6 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
+#include "tools/json_text.h"
 
 namespace apotnet {
 namespace {
@@ -111,7 +112,7 @@ EventSummary summary_of(const EpochMetrics& m) {
 }
 
 void append_json(const std::string& path, const nlohmann::ordered_json& object) {
-  append_to_file(path, bytes_of(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"));
+  append_to_file(path, bytes_of(json_text(object) + "\n"));
 }
 
 }  // namespace
