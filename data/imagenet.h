@@ -10,7 +10,8 @@ namespace apotnet {
 /// ImageNet, or any pictures laid out like it: FOLDER/train/CLASS/*.JPEG and FOLDER/val/CLASS/*.JPEG, where FOLDER may
 /// also be the folder `imagenet` in the one given. In place of a split's folder there may be its cache,
 /// FOLDER/train.pictures (write_picture_index()), which is taken where both are there. The split `test` is val.
-/// Classes are the class folders, sorted; so both splits need the same ones, or Error(input_missing).
+/// Classes are the class folders, sorted; whether both splits have the same ones is for their user to compare.
+/// Error(input_missing) where the split is not there.
 std::shared_ptr<const Dataset> read_imagenet(const std::filesystem::path& folder, Split split,
                                              const PictureOptions& options);
 

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/base/error.h"
+#include "core/io/printable.h"
 #include "models/mobilenet_v2.h"
 #include "models/registry.h"
 #include "models/resnet_cifar.h"
@@ -69,7 +70,10 @@ bool is_weight(const Tensor* tensor, int rank) { return tensor && tensor->shape(
 
 const Tensor* last_weight(const TensorFile& file) {
   for (const char* name : {"fc.weight", MobileNetV2::kLastWeight})
-    if (const Tensor* found = file.find(name); is_weight(found, 2)) return found;
+    if (const Tensor* found = file.find(name); is_weight(found, 2)) {
+      if (found->elements() == 0) fail(ErrorCategory::damaged_data, name, " ", found->shape(), " is empty");
+      return found;
+    }
   return nullptr;
 }
 
@@ -88,7 +92,7 @@ ModelDescription describe_state(const TensorFile& file) {
       fail(ErrorCategory::damaged_data,
            "no known network: expected a ResNet's conv1.weight and fc.weight or MobileNet-V2's ",
            MobileNetV2::kFirstWeight, " and ", MobileNetV2::kLastWeight, ", found ", file.tensors.size(), " tensors",
-           file.tensors.empty() ? "" : ", the first is " + file.tensors[0].name);
+           file.tensors.empty() ? "" : ", the first is " + printable(file.tensors[0].name));
     model = "mobilenet_v2";
   }
   const bool cifar_names = ends_with_any(file, ".weight_quant.wgt_alpha"),

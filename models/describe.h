@@ -17,7 +17,8 @@ struct ModelDescription {
   std::string dataset;                                    ///< the data set of that shape: cifar10, cifar100 or empty
 };
 
-/// The weight [classes, in] of the last layer, or null where there is none of a known name.
+/// The weight [classes, in] of the last layer, or null where there is none of a known name. Error(damaged_data) for an
+/// empty one.
 const Tensor* last_weight(const TensorFile& file);
 
 /// Error(damaged_data) saying what was looked for when the tensors are of no known network.

@@ -117,11 +117,12 @@ bool is_stdout(const std::string& path) {
 
 std::string temporary_name(const std::string& path) { return text(path, ".tmp.", ::getpid()); }
 
-bool is_temporary_name(std::string_view name) {
+std::string_view written_as(std::string_view temporary_name) {
   constexpr std::string_view kMark = ".tmp.";
-  const size_t at = name.rfind(kMark);
-  return at != name.npos && at + kMark.size() < name.size() &&
-         name.find_first_not_of("0123456789", at + kMark.size()) == name.npos;
+  const size_t at = temporary_name.rfind(kMark);
+  const bool is_one = at != temporary_name.npos && at + kMark.size() < temporary_name.size() &&
+                      temporary_name.find_first_not_of("0123456789", at + kMark.size()) == temporary_name.npos;
+  return temporary_name.substr(0, is_one ? at : 0);
 }
 
 std::vector<std::byte> read_file(const std::string& path, size_t most_bytes) {

@@ -19,8 +19,8 @@ std::vector<std::byte> read_file(const std::string& path, size_t most_bytes = SI
 
 /// PATH.tmp.<pid>, under which this process writes what is to become `path`.
 std::string temporary_name(const std::string& path);
-/// Whether some process's temporary_name() ends so.
-bool is_temporary_name(std::string_view name);
+/// What some process was to write under this temporary_name(); empty for a name that is none.
+std::string_view written_as(std::string_view temporary_name);
 
 /// A file that takes its place when it is whole: written as temporary_name(), flushed to the disk, renamed over `path`,
 /// and the folder flushed. A crash at any moment leaves the former file or the new one, never half of one.

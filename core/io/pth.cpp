@@ -1,9 +1,9 @@
 #include "core/io/pth.h"
 
-#include <charconv>
 #include <cstring>
 #include <set>
 
+#include "core/base/digits.h"
 #include "core/base/error.h"
 #include "core/io/half.h"
 #include "core/io/printable.h"
@@ -118,11 +118,6 @@ std::vector<NamedTensor> read_tensors(const PthParts& parts, const PickleValue& 
   return tensors;
 }
 
-std::string shortest_text(double value) {
-  char digits[32];
-  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
-}
-
 void add_metadata(const PickleValue& root, TensorFile& file) {
   if (root.kind != Kind::dict) return;
   for (size_t i = 0; i + 1 < root.items.size(); i += 2) {
@@ -130,7 +125,7 @@ void add_metadata(const PickleValue& root, TensorFile& file) {
     if (key.kind != Kind::string) continue;
     if (value.kind == Kind::boolean) file.metadata[key.string] = value.integer ? "true" : "false";
     if (value.kind == Kind::integer) file.metadata[key.string] = std::to_string(value.integer);
-    if (value.kind == Kind::real) file.metadata[key.string] = shortest_text(value.real);
+    if (value.kind == Kind::real) file.metadata[key.string] = shortest_digits(value.real);
     if (value.kind == Kind::string) file.metadata[key.string] = value.string;
   }
 }

@@ -32,6 +32,12 @@ class StrictHandler : public nlohmann::json_sax<Json> {
  public:
   StrictHandler(const std::string& path, const char* what) : path_(path), what_(what) {}
 
+  void parse(std::string_view json) {
+    // A zero byte would be the end to the parser, whatever follows.
+    if (const size_t zero = json.find('\0'); zero != json.npos) damaged("is not valid JSON at byte ", zero + 1);
+    Json::sax_parse(json.begin(), json.end(), this);
+  }
+
   bool null() override { unexpected("null"); }
   bool boolean(bool) override { unexpected("a boolean"); }
   bool number_integer(int64_t) override { unexpected("a negative number"); }
@@ -220,13 +226,13 @@ class HeaderHandler : public StrictHandler {
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes, const std::string& path) {
   HeaderHandler handler(path, data_bytes);
-  Json::sax_parse(json.begin(), json.end(), &handler);
+  handler.parse(json);
   return std::move(handler.result);
 }
 
 std::map<std::string, std::string> parse_string_map(std::string_view json, const std::string& path, const char* what) {
   StringMapHandler handler(path, what);
-  Json::sax_parse(json.begin(), json.end(), &handler);
+  handler.parse(json);
   return std::move(handler.result);
 }
 

@@ -22,7 +22,9 @@
 #include "tools/bench/measure.h"
 #include "tools/commands/bench.h"
 #include "tools/fixed.h"
+#include "tools/training/evaluate.h"
 #include "tools/training/model_file.h"
+#include "tools/training/run_data.h"
 
 namespace apotnet {
 namespace {
@@ -40,13 +42,28 @@ struct ModelBench {
 struct Problem {
   ModelSettings settings;
   std::unique_ptr<Model> model;
+  std::optional<RunConfig> run;  // of a checkpoint of ours
   Tensor images, labels;
 };
+
+// Height and width of what the network was trained on or, with random weights, is made for.
+int64_t side_of_images(const Problem& problem, const Dataset& dataset) {
+  if (problem.run && dataset.info().resized_side > 0) return problem.run->data.image_size;
+  return model_input(problem.settings.name)[1];
+}
 
 // The first images of the test split instead of random ones.
 Problem with_data(Problem problem, const ModelBench& bench) {
   const DataSpec spec = parse_data_spec(bench.data);
-  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test, {});
+  const PictureOptions pictures = dataset_options(problem.run.value_or(RunConfig{})).pictures;
+  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test, {.pictures = pictures});
+  require_channels(*problem.model, spec.name, dataset->channels());
+  if (const int64_t side = side_of_images(problem, *dataset); dataset->height() != side || dataset->width() != side)
+    fail(ErrorCategory::usage, "--data ", bench.data, ": has images of ", dataset->height(), " x ", dataset->width(),
+         ", the network takes ", side, " x ", side);
+  if (dataset->classes() > problem.settings.classes)
+    fail(ErrorCategory::usage, "--data ", bench.data, ": has ", dataset->classes(), " classes, the network ",
+         problem.settings.classes);
   if (dataset->size() < bench.batch)
     fail(ErrorCategory::usage, "--batch ", bench.batch, ": ", spec.name, " has only ", dataset->size(), " test images");
   Loader loader(dataset, {.batch = bench.batch, .workers = 0});
@@ -60,7 +77,7 @@ Problem with_random_weights(const ModelBench& bench) {
   const std::string name = bench.model.empty() ? "resnet20" : bench.model;
   ModelSettings settings{.name = name, .classes = model_input(name)[1] == 224 ? 1000 : 10, .quant = {}};
   settings.quant.weight_bits = settings.quant.activation_bits = bench.bits.value_or(4);
-  Problem problem{settings, make_model(settings), {}, {}};
+  Problem problem{settings, make_model(settings), {}, {}, {}};
   Philox weights(1, RandomStream::weights);
   problem.model->initialize(weights);
   return problem;
@@ -71,7 +88,7 @@ Problem with_weights_of_file(const ModelBench& bench) {
   if (!bench.model.empty() && bench.model != opened.settings.name)
     fail(ErrorCategory::usage, "--model ", bench.model, ": ", bench.checkpoint, " holds a ", opened.settings.name,
          "; leave --model out");
-  return {opened.settings, std::move(opened.model), {}, {}};
+  return {opened.settings, std::move(opened.model), std::move(opened.run), {}, {}};
 }
 
 Problem make_problem(const ModelBench& bench) {
@@ -82,7 +99,8 @@ Problem make_problem(const ModelBench& bench) {
   problem.labels = Tensor({bench.batch}, DType::s32);
   Philox images(1, RandomStream::bench);
   for (float& value : problem.images.data<float>()) value = static_cast<float>(images.normal());
-  for (int32_t& label : problem.labels.data<int32_t>()) label = static_cast<int32_t>(images.below(10));
+  const auto classes = static_cast<uint32_t>(problem.settings.classes);
+  for (int32_t& label : problem.labels.data<int32_t>()) label = static_cast<int32_t>(images.below(classes));
   return problem;
 }
 

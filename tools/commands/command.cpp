@@ -13,6 +13,7 @@
 #include "core/kernels/accelerator.h"
 #include "core/kernels/call.h"
 #include "core/kernels/cpu/codes/codes_conv.h"
+#include "tools/json_text.h"
 
 namespace apotnet {
 
@@ -99,9 +100,6 @@ CLI::Validator number_between(double low, double high) {
           range};
 }
 
-void print_json(const nlohmann::ordered_json& object) {
-  // A NaN becomes null: every line stays valid JSON.
-  std::cout << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << std::endl;
-}
+void print_json(const nlohmann::ordered_json& object) { std::cout << json_text(object) << std::endl; }
 
 }  // namespace apotnet

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -163,16 +164,24 @@ void add_fetch(CLI::App& data, CommandContext& context) {
       ->add_option("--mirror", options->mirrors, "Another address to get the archive from (repeatable: tried in order)")
       ->allow_extra_args(false);
   command->add_flag("--keep-archive", options->keep_archive, "Do not delete the archive");
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet data fetch cifar10 --to ~/data");
-  command->callback([options, &context] { run_fetch(*options, context); });
+  command->callback([options, &context] {
+    apply_compute_options(context.options);
+    run_fetch(*options, context);
+  });
 }
 
 void add_check(CLI::App& data, CommandContext& context) {
   const auto specs = std::make_shared<std::vector<std::string>>();
   CLI::App* command = data.add_subcommand("check", "Read data sets from end to end and say whether they are complete");
   command->add_option("DATA", *specs, "A folder, or name:folder as in cifar10:DIR (default: all in the data folder)");
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet data check cifar10:cifar-10-batches-bin");
-  command->callback([specs, &context] { run_check(*specs, context); });
+  command->callback([specs, &context] {
+    apply_compute_options(context.options);
+    run_check(*specs, context);
+  });
 }
 
 struct IndexOptions {
@@ -183,7 +192,21 @@ struct IndexOptions {
 
 struct Interrupted {};
 
-// Both splits, or the one that is there.
+// Both splits, or the one that is there; what is missing is told.
+std::vector<PictureSplit> splits_of(const fs::path& root) {
+  std::vector<PictureSplit> splits;
+  std::optional<Error> missing;
+  for (const Split split : {Split::train, Split::test}) try {
+      splits.push_back(imagenet_split(root, split));
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::input_missing) throw;
+      if (missing) throw *missing;
+      missing = error;
+    }
+  if (missing) std::cerr << "apotnet: " << missing->what() << std::endl;
+  return splits;
+}
+
 void run_index(const IndexOptions& options, const CommandContext& context) {
   const DataSpec data = parse_data_spec(options.spec);
   if (data.name != "imagenet")
@@ -191,17 +214,8 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
          " is no data set of picture files; give imagenet:DIR");
   const fs::path root = resolve_data_root(data.root, "");
   watch_for_interrupt();
-  for (const Split split : {Split::train, Split::test}) {
+  for (const PictureSplit& files : splits_of(root)) {
     if (interrupted()) throw Interrupted{};  // while the other one's file was finished
-    const bool other_is_enough = split == Split::test;
-    PictureSplit files;
-    try {
-      files = imagenet_split(root, split);
-    } catch (const Error& error) {
-      if (!other_is_enough || error.category() != ErrorCategory::input_missing) throw;
-      std::cerr << "apotnet: " << error.what() << std::endl;
-      continue;
-    }
     const PictureFolder pictures(files.folder, {.geometry = {}, .replace_damaged = options.replace_damaged});
     const fs::path file = options.to.empty() ? files.cache : fs::path(options.to) / files.cache.filename();
     std::error_code failure;
@@ -242,8 +256,10 @@ void add_index(CLI::App& data, CommandContext& context) {
       ->check(CLI::Range(32, 1024));
   command->add_flag("--replace-damaged", options->replace_damaged,
                     "Take another picture of the class for one that cannot be decoded, and say so");
+  add_thread_option(*command, context);
   command->footer("Example: ./apotnet data index imagenet:/data/imagenet --to /fast/imagenet");
   command->callback([options, &context] {
+    apply_compute_options(context.options);
     try {
       run_index(*options, context);
     } catch (const Interrupted&) {  // the file in making is gone

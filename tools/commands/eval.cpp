@@ -8,6 +8,7 @@
 #include "core/io/safetensors.h"
 #include "data/registry.h"
 #include "tools/commands/command.h"
+#include "tools/commands/foreign.h"
 #include "tools/fixed.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/model_file.h"
@@ -18,7 +19,7 @@ namespace {
 
 struct EvalOptions {
   std::string checkpoint, data, engine = "float", logits;
-  std::optional<int> bits;
+  ForeignOptions foreign;
   int64_t limit = 0;
   std::optional<double> min_top1;
 };
@@ -67,15 +68,17 @@ void print_evaluation(const EvalOptions& options, const OpenedModel& opened, con
 void run_eval(const EvalOptions& options, CommandContext& context) {
   const Compute compute = apply_device_options(context.options);
   const bool integer = options.engine == "integer";
-  const OpenedModel opened = open_model(options.checkpoint, options.bits);
+  const OpenedModel opened = open_model(options.checkpoint, options.foreign, context.options.quiet);
   if (!integer && compute.device != Device{}) opened.model->move_to(compute.device);
   const auto dataset = open_test_split(options, opened);
+  require_channels(*opened.model, dataset->name(), dataset->channels());
+  require_same_classes(opened.class_names, *dataset);
   const int64_t classes = opened.settings.classes;
   const Evaluation found = integer ? evaluate_integer(*opened.model, classes, dataset, compute.device)
                                    : evaluate(*opened.model, classes, dataset);
-  if (!options.logits.empty())
-    write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
   print_evaluation(options, opened, found, dataset->name(), compute.threads, context.options);
+  if (!options.logits.empty())  // behind the result, which is not lost then where they cannot be written
+    write_safetensors(options.logits, {{{"logits", found.logits}, {"labels", found.labels}}, {}});
   if (options.min_top1 && !(found.top1 >= *options.min_top1))  // a NaN is never reached
     fail(ErrorCategory::check_failed, "top-1 of ", fixed(found.top1, 2), " % is below --min-top1 ", *options.min_top1);
 }
@@ -87,8 +90,7 @@ void add_eval(CLI::App& app, CommandContext& context) {
   CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a checkpoint on the test split");
   command->add_option("--checkpoint", options->checkpoint, "A .safetensors, .pth or .pth.tar file")->required();
   command->add_option("--data", options->data, "Data: a folder, or name:folder as in cifar10:DIR, or shapes10");
-  command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
-      ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  add_foreign_options(*command, options->foreign);
   command
       ->add_option(
           "--engine", options->engine,

@@ -6,7 +6,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <optional>
 #include <variant>
 
 #include "core/base/error.h"
@@ -17,6 +16,7 @@
 #include "data/resize.h"
 #include "deploy/compile.h"
 #include "tools/commands/command.h"
+#include "tools/commands/foreign.h"
 #include "tools/fixed.h"
 #include "tools/report/contact_sheet.h"
 #include "tools/training/evaluate.h"
@@ -33,7 +33,7 @@ constexpr size_t kGroup = 32;
 struct InferOptions {
   std::string checkpoint, data, engine, html;
   std::vector<std::string> images;
-  std::optional<int> bits;
+  ForeignOptions foreign;
   int64_t top = 5;
 };
 
@@ -184,7 +184,7 @@ std::vector<std::string> image_files(const std::vector<std::string>& given, bool
 void run_infer(const InferOptions& options, CommandContext& context) {
   apply_compute_options(context.options);
   const std::vector<std::string> files = image_files(options.images, context.options.quiet);
-  OpenedModel opened = open_model(options.checkpoint, options.bits);
+  OpenedModel opened = open_model(options.checkpoint, options.foreign, context.options.quiet);
   const QuantSettings& quant = opened.settings.quant;
   const DatasetInfo info = trained_on(options, opened);
   const bool keeps_pictures = !options.html.empty();
@@ -237,8 +237,7 @@ void add_infer(CLI::App& app, CommandContext& context) {
       ->required();
   command->add_option("--top", options->top, "Print the N most probable classes (default: 5)")
       ->check(number_between(1));
-  command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
-      ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  add_foreign_options(*command, options->foreign);
   command
       ->add_option("--engine", options->engine,
                    "integer (default where the codes of the network have 8 bits) or float; both give the same "

@@ -2,12 +2,12 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "core/base/error.h"
 #include "models/cost.h"
 #include "models/registry.h"
 #include "tools/commands/command.h"
+#include "tools/commands/foreign.h"
 #include "tools/training/layer_statistics.h"
 #include "tools/training/model_file.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 struct InspectOptions {
   std::string path;
-  std::optional<int> bits;
+  ForeignOptions foreign;
 };
 
 // One quantized convolution as it stands in the checkpoint.
@@ -102,7 +102,7 @@ nlohmann::ordered_json json_of(const LayerCost& layer) {
 }
 
 void run_inspect(const InspectOptions& options, const CommandContext& context) {
-  OpenedModel opened = open_model(options.path, options.bits);
+  OpenedModel opened = open_model(options.path, options.foreign, context.options.quiet);
   const ModelReport report = report_of(opened);
   if (!context.options.json) return print_text(opened, report);
   nlohmann::ordered_json layers = nlohmann::ordered_json::array(), costs = layers;
@@ -131,8 +131,7 @@ void add_inspect(CLI::App& app, CommandContext& context) {
   CLI::App* command =
       app.add_subcommand("inspect", "What is in a checkpoint: model, bits, alphas, level occupancy, cost and size");
   command->add_option("PATH", options->path, "A .safetensors, .pth or .pth.tar file")->required();
-  command->add_option("--bits", options->bits, "Bit width of a checkpoint of another program (2 to 8, 32 = float)")
-      ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  add_foreign_options(*command, options->foreign);
   command->footer("Example: ./apotnet inspect resnet20_3bit.pth.tar --bits 3");
   command->callback([options, &context] { run_inspect(*options, context); });
 }

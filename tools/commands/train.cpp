@@ -8,6 +8,7 @@
 #include "tools/commands/command.h"
 #include "tools/commands/fetch.h"
 #include "tools/fixed.h"
+#include "tools/json_text.h"
 #include "tools/report/page.h"
 #include "tools/training/trainer.h"
 
@@ -71,9 +72,7 @@ void add_train(CLI::App& app, CommandContext& context) {
     if (!options->data.empty()) {  // recorded with the run, like any other override
       const DataSpec spec = parse_data_spec(options->data);
       options->overrides.push_back("data.name=" + spec.name);
-      options->overrides.push_back(
-          "data.root=" +
-          nlohmann::json(spec.root.string()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+      options->overrides.push_back("data.root=" + json_text(nlohmann::json(spec.root.string())));
     }
     const ResolvedConfig config = load_config(options->config_path, options->overrides);
     const DataConfig& data = config.run.data;

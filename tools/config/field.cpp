@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 #include "core/base/error.h"
 #include "tools/config/schema.h"
@@ -19,7 +20,18 @@ bool is_bits(const Field& field) { return field.path.ends_with("bits"); }
 
 // A number the way JSON writes it, 65536 rather than 65536.0.
 std::string number(double value) {
-  return value == static_cast<double>(static_cast<int64_t>(value)) ? text(static_cast<int64_t>(value)) : text(value);
+  const bool is_integer = std::abs(value) < 0x1p63 && value == std::trunc(value);
+  return is_integer ? text(static_cast<int64_t>(value)) : text(value);
+}
+
+// The bound of a range; those of integers are whole or infinite.
+template <typename Number>
+Number bound(double value) {
+  if constexpr (std::is_same_v<Number, int64_t>) {
+    if (value >= 0x1p63) return std::numeric_limits<int64_t>::max();
+    if (value < -0x1p63) return std::numeric_limits<int64_t>::min();
+  }
+  return static_cast<Number>(value);
 }
 
 bool is_name(const std::string& value) {
@@ -56,16 +68,17 @@ std::string Field::expectation() const {
 }
 
 bool Field::assign(const JsonNode& value, FieldTarget where) const {
-  const auto in_range = [&](double x) {
+  const auto in_range = [&](auto x) {  // an integer as an integer: a double does not hold all of them
+    const auto smallest = bound<decltype(x)>(low), largest = bound<decltype(x)>(high);
     const bool bits = !is_bits(*this) || x <= 8 || x == 32;
-    return (low_open ? x > low : x >= low) && (high_open ? x < high : x <= high) && bits;
+    return (low_open ? x > smallest : x >= smallest) && (high_open ? x < largest : x <= largest) && bits;
   };
   const auto known = [&](const std::string& word) { return choices.empty() || std::ranges::count(choices, word) > 0; };
   if (auto* flag = std::get_if<bool*>(&where)) {
     if (!value.is(Kind::boolean)) return false;
     **flag = value.boolean;
   } else if (auto* integer = std::get_if<int64_t*>(&where)) {
-    if (!value.is(Kind::integer) || !in_range(value.real)) return false;
+    if (!value.is(Kind::integer) || !in_range(value.integer)) return false;
     **integer = value.integer;
   } else if (auto* real = std::get_if<double*>(&where)) {
     if ((!value.is(Kind::integer) && !value.is(Kind::real)) || !in_range(value.real)) return false;
@@ -82,7 +95,7 @@ bool Field::assign(const JsonNode& value, FieldTarget where) const {
     });
   } else if (auto* integers = std::get_if<std::vector<int64_t>*>(&where)) {
     return assign_list(value, **integers, [&](const JsonNode& item, std::vector<int64_t>& items) {
-      if (!item.is(Kind::integer) || !in_range(item.real) || (!items.empty() && item.integer <= items.back()))
+      if (!item.is(Kind::integer) || !in_range(item.integer) || (!items.empty() && item.integer <= items.back()))
         return false;
       items.push_back(item.integer);
       return true;

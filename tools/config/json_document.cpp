@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cctype>
 #include <iterator>
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/base/error.h"
+#include "tools/json_text.h"
 
 namespace apotnet {
 namespace {
@@ -51,6 +52,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       : text_(text), name_(name), furthest_(furthest), former_end_(text.data()) {}
 
   JsonNode take() { return std::move(root_); }
+  // To the parser it would be the end, whatever follows.
+  void refuse_zero_byte(size_t at) { fail_at(place(at), "a zero byte"); }
 
   bool null() override { return add({}); }
   bool boolean(bool value) override {
@@ -61,12 +64,14 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
   bool number_integer(number_integer_t value) override { return add_integer(value); }
   bool number_unsigned(number_unsigned_t value) override {
-    return add_integer(static_cast<int64_t>(std::min<uint64_t>(value, std::numeric_limits<int64_t>::max())));
+    if (std::in_range<int64_t>(value)) return add_integer(static_cast<int64_t>(value));
+    return number_float(static_cast<double>(value), std::to_string(value));
   }
-  bool number_float(number_float_t value, const string_t&) override {
+  bool number_float(number_float_t value, const string_t& written) override {
     JsonNode node;
     node.kind = Kind::real;
     node.real = value;
+    node.written = written;
     return add(std::move(node));
   }
   bool string(string_t& value) override {
@@ -235,19 +240,18 @@ std::string JsonNode::describe() const {
       return "string " + dump();
     case Kind::integer:
     case Kind::real:
-      return "number " + dump();
+      return "number " + (written.empty() ? dump() : written);
     default:
       return dump();
   }
 }
 
-std::string JsonNode::dump() const {
-  return to_json(*this).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string JsonNode::dump() const { return json_text(to_json(*this)); }
 
 JsonNode parse_json(std::string_view text, const std::string& name) {
   const char* furthest = text.data();
   Builder builder(text, name, &furthest);
+  if (const size_t zero = text.find('\0'); zero != text.npos) builder.refuse_zero_byte(zero);
   const CountingIterator begin(text.data(), &furthest), end(text.data() + text.size(), &furthest);
   nlohmann::json::sax_parse(begin, end, &builder);
   return builder.take();

@@ -15,7 +15,8 @@ struct JsonNode {
   Kind kind = Kind::null;
   bool boolean = false;
   int64_t integer = 0;
-  double real = 0;  ///< of integer and real
+  double real = 0;      ///< of integer and real
+  std::string written;  ///< of a real in a document: its digits there; integers beyond 64 bits are reals too
   std::string string;
   std::vector<JsonNode> items;    ///< of array and object
   std::vector<std::string> keys;  ///< of object, one for each item
@@ -35,8 +36,8 @@ struct JsonNode {
   std::string dump() const;
 };
 
-/// Parses one JSON document strictly: no comments, no key twice, nothing behind it, at most 64 levels deep.
-/// `name` stands for the file in positions. Error(configuration): "name:line:column: error: ...".
+/// Parses one JSON document strictly: no comments, no key twice, nothing behind it, no zero byte, at most 64 levels
+/// deep. `name` stands for the file in positions. Error(configuration): "name:line:column: error: ...".
 JsonNode parse_json(std::string_view text, const std::string& name);
 
 }  // namespace apotnet

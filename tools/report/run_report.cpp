@@ -132,6 +132,7 @@ void study_checkpoint(RunReport& report, const OpenedModel& opened, const std::s
     report.test_missing = text("the data are not there: ", error.what());
     return;
   }
+  require_same_classes(opened.class_names, *test);
   report.test = test_report(*test, found ? *found : evaluate(*opened.model, opened.settings.classes, test));
 }
 
@@ -162,7 +163,8 @@ RunReport read_run_report(const std::string& folder, const std::string& data, co
   report.run = parse_resolved(report.config, (path / "config.json").string());
   report.environment = file_text_if_any(path / "environment.json");
   const auto status = nlohmann::json::parse(file_text_if_any(path / "status.json"), nullptr, false);
-  report.state = status.is_object() ? status.value("state", "unknown") : "unknown";
+  const bool has_state = status.is_object() && status.contains("state") && status["state"].is_string();
+  report.state = has_state ? status["state"].get<std::string>() : "unknown";
   report.metrics = read_metrics((path / "metrics.jsonl").string());
   for (const char* name : {"last", "best"})
     if (const fs::path file = path / "checkpoints" / (std::string(name) + ".safetensors"); fs::exists(file, ignored))

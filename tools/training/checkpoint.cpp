@@ -1,7 +1,6 @@
 #include "tools/training/checkpoint.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -9,10 +8,13 @@
 #include <vector>
 
 #include "core/base/build_info.h"
+#include "core/base/digits.h"
 #include "core/base/error.h"
 #include "core/io/layout.h"
+#include "core/io/printable.h"
 #include "core/io/safetensors.h"
 #include "layers/state.h"
+#include "tools/json_text.h"
 #include "tools/training/model_file.h"
 
 namespace apotnet {
@@ -20,25 +22,14 @@ namespace {
 
 std::string momentum_name(const Sgd::State& state) { return "optimizer." + state.name + ".momentum"; }
 
-std::string json_list(const std::vector<std::string>& names) {
-  // A folder's name may be any bytes; JSON is UTF-8.
-  return nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-// The shortest digits that read back to the same number.
-template <typename Number>
-std::string exact(Number value) {
-  std::array<char, 64> digits;
-  return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
-}
-
 template <typename Number>
 void parse(const SavedTraining& saved, const char* key, Number& value) {
   const std::string digits = required_metadata(saved.file, saved.path, key);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   const bool sound = error == std::errc{} && end == digits.data() + digits.size();
   if (!sound || !std::isfinite(static_cast<double>(value)))
-    fail(ErrorCategory::damaged_data, saved.path, ": \"", key, "\" in the metadata is not a number: ", digits);
+    fail(ErrorCategory::damaged_data, saved.path, ": \"", key,
+         "\" in the metadata is not a number: ", printable(digits));
 }
 
 }  // namespace
@@ -54,19 +45,19 @@ void save_checkpoint(const std::string& path, const std::string& former, Module&
                    {"min_reader_version", kFormatVersion},
                    {"writer", text("apotnet ", kVersion)},
                    {"config", config_json},
-                   {"class_names", json_list(class_names)},
+                   {"class_names", json_text(nlohmann::json(class_names))},
                    {"stage", position.stage},
-                   {"stage_number", exact(position.stage_number)},
-                   {"epoch", exact(position.epoch)},
-                   {"batch", exact(position.batch)},
-                   {"step", exact(position.step)},
-                   {"samples_seen", exact(position.samples_seen)},
-                   {"best_metric", exact(position.best_metric)},
-                   {"epoch_images", exact(position.epoch_images)},
-                   {"epoch_correct", exact(position.epoch_correct)},
-                   {"epoch_loss", exact(position.epoch_loss)},
+                   {"stage_number", shortest_digits(position.stage_number)},
+                   {"epoch", shortest_digits(position.epoch)},
+                   {"batch", shortest_digits(position.batch)},
+                   {"step", shortest_digits(position.step)},
+                   {"samples_seen", shortest_digits(position.samples_seen)},
+                   {"best_metric", shortest_digits(position.best_metric)},
+                   {"epoch_images", shortest_digits(position.epoch_images)},
+                   {"epoch_correct", shortest_digits(position.epoch_correct)},
+                   {"epoch_loss", shortest_digits(position.epoch_loss)},
                    {"device", position.device},
-                   {"seed", exact(seed)}};
+                   {"seed", shortest_digits(seed)}};
   add_checksums(file);
   if (former.empty())
     write_safetensors(path, file);

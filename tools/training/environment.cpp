@@ -2,7 +2,6 @@
 
 #include <sys/utsname.h>
 
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,8 @@
 #include "core/base/error.h"
 #include "core/base/isa.h"
 #include "core/io/atomic_file.h"
+#include "tools/json_text.h"
+#include "tools/time_stamp.h"
 #include "tools/versions.h"
 
 namespace apotnet {
@@ -32,17 +33,9 @@ std::string processor() {
   return system_names().machine;
 }
 
-std::string time_of_day() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char digits[32];
-  return {digits, std::strftime(digits, sizeof digits, "%Y-%m-%dT%H:%M:%SZ", &utc)};
-}
-
 Json describe(const StartOfRun& start) {
   const utsname names = system_names();
-  return {{"started", time_of_day()},
+  return {{"started", time_stamp()},
           {"versions", versions()},
           {"system", text(names.sysname, " ", names.release)},
           {"architecture", names.machine},
@@ -72,7 +65,7 @@ void write_environment(const std::string& path, const StartOfRun& start) {
       object = std::move(former);
     }
   }
-  const std::string content = object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string content = json_text(object, 2) + "\n";
   write_file_atomically(path, {std::as_bytes(std::span(content))});
 }
 

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/io/printable.h"
 #include "core/kernels/accelerator.h"
 #include "core/ops/cross_entropy.h"
 #include "data/loader.h"
 #include "deploy/compile.h"
+#include "tools/json_text.h"
 #include "tools/training/device_steps.h"
 
 namespace apotnet {
@@ -75,6 +78,16 @@ void require_channels(Model& model, const std::string& dataset, int64_t channels
   if (first.rank() == 4 && first[3] != channels)
     fail(ErrorCategory::configuration, "the images of ", dataset, " have ", channels,
          channels == 1 ? " channel" : " channels", ", the model takes ", first[3]);
+}
+
+void require_same_classes(const std::vector<std::string>& trained_on, const Dataset& dataset) {
+  // As a checkpoint holds them: the name of a folder may be any bytes.
+  const auto stored = [](const std::string& name) { return json_text(nlohmann::json(name)); };
+  const std::vector<std::string>& names = dataset.class_names();
+  for (size_t i = 0; i < std::min(names.size(), trained_on.size()); ++i)
+    if (stored(names[i]) != stored(trained_on[i]))
+      fail(ErrorCategory::configuration, "class ", i, " of ", dataset.name(), " is ", printable(names[i]),
+           ", that of the checkpoint ", printable(trained_on[i]), "; give the data it was trained on");
 }
 
 Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {

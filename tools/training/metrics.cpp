@@ -10,6 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
+#include "tools/json_text.h"
 
 namespace apotnet {
 namespace {
@@ -37,8 +38,10 @@ LineKey key_of_csv(const std::string& line) {
 
 LineKey key_of_json(const std::string& line) {
   const auto object = nlohmann::json::parse(line, nullptr, false);
-  if (!object.is_object()) return {};
-  return {object.value("stage", ""), object.value("epoch", int64_t{0}), object.value("kind", "") == "test"};
+  if (!object.is_object() || !object.contains("stage") || !object["stage"].is_string() || !object.contains("epoch") ||
+      !object["epoch"].is_number_integer())
+    return {};  // of no stage
+  return {object["stage"], object["epoch"], object.contains("kind") && object["kind"] == "test"};
 }
 
 // Keeps `header` and the whole lines behind it that `stays` approves of.
@@ -109,7 +112,7 @@ EventSummary summary_of(const EpochMetrics& m) {
 }
 
 void append_json(const std::string& path, const nlohmann::ordered_json& object) {
-  append_to_file(path, bytes_of(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"));
+  append_to_file(path, bytes_of(json_text(object) + "\n"));
 }
 
 }  // namespace

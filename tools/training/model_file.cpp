@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
+#include "core/io/printable.h"
 #include "models/describe.h"
 #include "models/registry.h"
 #include "tools/config/config.h"
@@ -35,7 +36,8 @@ std::vector<std::string> class_names_of(const std::string& path, const TensorFil
   return list.get<std::vector<std::string>>();
 }
 
-OpenedModel open_native(const std::string& path, const TensorFile& file, std::optional<int> bits) {
+OpenedModel open_native(const std::string& path, const TensorFile& file, std::optional<int> bits,
+                        std::optional<LevelMethod> method) {
   require_readable_format(file, path);
   const RunConfig run = parse_resolved(required_metadata(file, path, "config"), path);
   const std::string name = required_metadata(file, path, "stage");
@@ -46,13 +48,16 @@ OpenedModel open_native(const std::string& path, const TensorFile& file, std::op
       if (bits && (*bits != settings.quant.weight_bits || *bits != settings.quant.activation_bits))
         fail(ErrorCategory::usage, "--bits ", *bits, ": ", path, " says ", settings.quant.weight_bits,
              "-bit weights and ", settings.quant.activation_bits, "-bit activations; leave --bits out");
+      if (method && *method != settings.quant.method)
+        fail(ErrorCategory::usage, "--method ", name_of(*method), ": ", path, " says ", name_of(settings.quant.method),
+             "; leave --method out");
       return {make_model(settings), settings, run.data.name, class_names_of(path, file, settings.classes), run, {}};
     }
   fail(ErrorCategory::damaged_data, path, ": ",
-       last ? "its configuration has no stage \"" + name + "\"" : "the weight of its last layer is missing");
+       last ? "its configuration has no stage " + printable(name) : "the weight of its last layer is missing");
 }
 
-OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::optional<int> bits) {
+OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::optional<int> bits, LevelMethod method) {
   const ModelDescription found = describe_state(file);
   if (!bits)
     fail(ErrorCategory::usage, path, ": a ", found.model, " of another program",
@@ -62,6 +67,7 @@ OpenedModel open_foreign(const std::string& path, const TensorFile& file, std::o
     fail(ErrorCategory::usage, path, ": has no clipping thresholds (act_alpha), so it is not a ", *bits,
          "-bit network; use --bits 32");
   ModelSettings settings{.name = found.model, .classes = found.classes, .quant = {}};
+  settings.quant.method = method;
   settings.quant.variant = found.variant;
   settings.quant.first_last = found.first_last;
   settings.quant.weight_bits = settings.quant.activation_bits = *bits;
@@ -92,7 +98,7 @@ std::string required_metadata(const TensorFile& file, const std::string& path, c
 void require_readable_format(const TensorFile& file, const std::string& path) {
   const std::string needs = required_metadata(file, path, "min_reader_version");
   if (needs != kFormatVersion)
-    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", needs, ", this program reads ",
+    fail(ErrorCategory::damaged_data, path, ": needs checkpoint format ", printable(needs), ", this program reads ",
          kFormatVersion, "; use a newer apotnet");
 }
 
@@ -110,16 +116,23 @@ std::string first_unusable(Module& model) {
     if (parameter.role != ParameterRole::ordinary && value.item() <= 0)
       return text(parameter.name, " is ", value.item(), "; a clipping threshold is positive");
   }
-  for (const auto& buffer : model.buffers())
-    if (const std::string found = fault(*buffer.tensor); !found.empty()) return buffer.name + " " + found;
+  for (const auto& buffer : model.buffers()) {
+    const Tensor value = buffer.tensor->on(Device{});
+    if (const std::string found = fault(value); !found.empty()) return buffer.name + " " + found;
+    if (!buffer.name.ends_with(".running_var")) continue;
+    if (const float least = std::ranges::min(value.data<float>()); least < 0)
+      return text(buffer.name, " holds ", least, "; a variance is not negative");
+  }
   return "";
 }
 
-OpenedModel open_model(const std::string& path, std::optional<int> bits) {
+OpenedModel open_model(const std::string& path, std::optional<int> bits, std::optional<LevelMethod> method) {
   const TensorFile file = read_checkpoint_file(path);
   OpenedModel opened;
   try {
-    opened = file.metadata.contains("format_version") ? open_native(path, file, bits) : open_foreign(path, file, bits);
+    opened = file.metadata.contains("format_version")
+                 ? open_native(path, file, bits, method)
+                 : open_foreign(path, file, bits, method.value_or(LevelMethod::apot));
     opened.report = load_state(*opened.model, file);
   } catch (const Error& error) {
     const std::string_view what = error.what();

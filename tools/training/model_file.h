@@ -19,8 +19,8 @@ void require_readable_format(const TensorFile& file, const std::string& path);
 /// Error(damaged_data) when the metadata have no such entry.
 std::string required_metadata(const TensorFile& file, const std::string& path, const std::string& key);
 
-/// The first parameter or buffer with a value that is not finite, or clipping threshold that is not positive, and what
-/// is wrong with it; empty when all are usable.
+/// The first parameter or buffer with a value that is not finite, clipping threshold that is not positive or variance
+/// that is negative, and what is wrong with it; empty when all are usable.
 std::string first_unusable(Module& model);
 
 /// Settings of the network that a stage trains.
@@ -37,8 +37,9 @@ struct OpenedModel {
 };
 
 /// Opens a checkpoint of ours (.safetensors) or of PyTorch (.pth, .pth.tar, or safetensors with a state dict in it).
-/// `bits` must be given for a foreign quantized file (32 = float); ours says them.
-/// Error: input_missing, damaged_data, or usage where the bits are missing or not those of the file.
-OpenedModel open_model(const std::string& path, std::optional<int> bits);
+/// `bits` must be given for a foreign quantized file (32 = float), and `method` for one whose levels are not apot; ours
+/// says both. Error: input_missing, damaged_data, or usage where the bits are missing or either is not that of the
+/// file.
+OpenedModel open_model(const std::string& path, std::optional<int> bits, std::optional<LevelMethod> method = {});
 
 }  // namespace apotnet

@@ -1,27 +1,18 @@
 #include "tools/training/progress.h"
 
 #include <cstdio>
-#include <ctime>
 #include <span>
 #include <utility>
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
 #include "tools/fixed.h"
+#include "tools/time_stamp.h"
 
 namespace apotnet {
 namespace {
 
 constexpr int kBarColumns = 24;
-
-std::string time_stamp() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char stamp[32];
-  std::strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return stamp;
-}
 
 std::string rate_of(const ProgressState& state) {
   return state.images_per_second > 0 ? fixed(state.images_per_second, 0) + " images/s" : "- images/s";

@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <iterator>
+#include <string_view>
 #include <system_error>
 #include <thread>
 
@@ -47,10 +50,27 @@ int newest_number(const std::string& config_path) {
   return newest;
 }
 
-void remove_temporary_files(const fs::path& folder) {
+bool is_file_of_run(std::string_view name) {
+  constexpr std::string_view kNames[] = {"config.json",   "environment.json", "engines.json", "metrics.csv",
+                                         "metrics.jsonl", "report.html",      "status.json"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
+// last, last.prev and best, also of a stage that was kept.
+bool is_checkpoint_of_run(std::string_view name) {
+  return std::ranges::any_of(std::array{"last", "last.prev", "best"}, [&](const std::string& kind) {
+    const std::string file = kind + ".safetensors";
+    return name == file || name.ends_with("." + file);
+  });
+}
+
+// What a process that was killed was writing. Whatever else lies in the folder is not the run's.
+void remove_leftovers(const fs::path& folder, bool (*is_ours)(std::string_view)) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (is_temporary_name(entry.path().filename().string())) fs::remove(entry.path(), ignored);
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (is_ours(written_as(name))) fs::remove(entry.path(), ignored);
+  }
 }
 
 // Waits for a moment: a process that was just killed holds its lock until it is gone. File systems without locks go
@@ -92,8 +112,8 @@ RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
     ::close(lock_);
     fail(ErrorCategory::usage, path_.string(), ": another process trains there; wait for its end or stop it first");
   }
-  remove_temporary_files(path_);
-  remove_temporary_files(path_ / "checkpoints");
+  remove_leftovers(path_, is_file_of_run);
+  remove_leftovers(checkpoints(), is_checkpoint_of_run);
 }
 
 RunFolder::~RunFolder() {

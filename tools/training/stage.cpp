@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/io/checkpoint_file.h"
+#include "core/io/printable.h"
 #include "layers/batch_norm.h"
 #include "layers/quant_conv2d.h"
 #include "layers/state.h"
@@ -87,7 +88,8 @@ Stage make_stage(const RunConfig& run, size_t number, int64_t classes, Device de
 std::string TakenState::description() const {
   std::string all = text(tensors, " tensors taken");
   if (fresh_alphas > 0) all += text("; ", fresh_alphas, " alphas start fresh");
-  if (!left_over.empty()) all += text("; ", left_over.size(), " alphas are left over, the first is ", left_over[0]);
+  if (!left_over.empty())
+    all += text("; ", left_over.size(), " alphas are left over, the first is ", printable(left_over[0]));
   return all;
 }
 
@@ -104,7 +106,7 @@ TakenState start_from(Model& model, const std::string& path) {
   for (const auto* names : {&report.missing, &report.unused})
     for (const std::string& name : *names)
       if (!name.ends_with("alpha") && !name.starts_with("optimizer."))
-        fail(ErrorCategory::damaged_data, path, ": is of another network: ", name,
+        fail(ErrorCategory::damaged_data, path, ": is of another network: ", printable(name),
              names == &report.missing ? " is missing" : " has no place in this one");
   start_missing_alphas(model, report.missing);
   std::erase_if(report.unused, [](const std::string& name) { return name.starts_with("optimizer."); });

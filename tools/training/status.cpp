@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/io/atomic_file.h"
+#include "tools/json_text.h"
 
 namespace apotnet {
 
@@ -30,7 +31,7 @@ void StatusFile::write(const Status& s) {
                                 {"updated", std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())}};
   if (s.state != "running") object["exit_code"] = s.exit_code;
   if (!s.message.empty()) object["message"] = s.message;
-  const std::string content = object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  const std::string content = json_text(object, 2) + "\n";
   write_file_atomically(path_, {std::as_bytes(std::span(content))});
 }
 

@@ -110,11 +110,7 @@ Stage Trainer::begin_stage(size_t number, const std::string& from) {
 
 Stage Trainer::resume_stage() {
   const TrainingPosition position = resumed_->position;
-  const auto number = static_cast<size_t>(position.stage_number);
-  if (number >= run_.stages.size() || run_.stages[number].name != position.stage)
-    fail(ErrorCategory::damaged_data, resumed_->path, ": stage ", number, " of the configuration is not ",
-         position.stage);
-  Stage stage = make_stage(run_, number, data_.train->classes(), options_.device);
+  Stage stage = make_stage(run_, static_cast<size_t>(position.stage_number), data_.train->classes(), options_.device);
   restore(*resumed_, *stage.model, stage.optimizer);
   stage.position = position;
   resumed_.reset();

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/io/atomic_file.h"
+#include "core/io/printable.h"
 #include "models/registry.h"
 #include "tools/training/environment.h"
 #include "tools/training/model_file.h"
@@ -72,11 +73,18 @@ std::filesystem::path Trainer::find_resumed(const ResolvedConfig& config) {
     return folder;
   }
   const std::vector<std::string> changes = differences(resumed_->config, config, resumed_->path);
-  if (changes.empty()) return folder;
-  std::string all;
-  for (const std::string& change : changes) all += "\n  " + change;
-  fail(ErrorCategory::configuration, resumed_->path,
-       ": the configuration has changed since; undo that, or start a new run without --resume:", all);
+  if (!changes.empty()) {
+    std::string all;
+    for (const std::string& change : changes) all += "\n  " + change;
+    fail(ErrorCategory::configuration, resumed_->path,
+         ": the configuration has changed since; undo that, or start a new run without --resume:", all);
+  }
+  const TrainingPosition& position = resumed_->position;
+  const auto number = static_cast<size_t>(position.stage_number);
+  if (number >= run_.stages.size() || run_.stages[number].name != position.stage)
+    fail(ErrorCategory::damaged_data, resumed_->path, ": stage ", number, " of the configuration is not ",
+         printable(position.stage));
+  return folder;
 }
 
 // Files of the run as they have to be before the first step of this process.

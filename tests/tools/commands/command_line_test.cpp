@@ -176,6 +176,11 @@ TEST_CASE("training writes a run folder, and its checkpoint evaluates to the pri
   REQUIRE(apotnet_program(eval + " --threads 2").exit_code == 0);
   CHECK(test::read_text(folder / "logits.safetensors") == one_thread);
   CHECK(apotnet_program(eval + " --min-top1 99.9").exit_code == 1);
+  // What was found is told even where the logits find no place.
+  const Finished lost = apotnet_program(eval + "/none");
+  CHECK(lost.exit_code == 74);
+  CHECK(lost.one_line());
+  CHECK(nlohmann::json::parse(lost.out, nullptr, false)["top1"] == line["top1"]);
   CHECK(apotnet_program(tiny_training(folder / "run")).exit_code == 64);  // never overwritten
 }
 
@@ -266,11 +271,14 @@ TEST_CASE("a checkpoint whose thresholds no training leaves behind is damaged, a
 
 TEST_CASE("an interrupt finishes the step, saves and exits with 130") {
   const TemporaryFolder folder;
-  const Finished finished =
-      run_program("timeout --foreground --preserve-status -s INT 2 " + std::string(APOTNET_BINARY) + " " +
-                  tiny_training(folder / "run", "--set stages.0.epochs=10000"));
+  // status.json is there when the first step begins, and that one is made whenever the signal comes.
+  const Finished finished = run_program(
+      "(while kill -0 $$ && ! test -e " + folder / "run/status.json" +
+      "; do sleep 0.02; done; kill -INT $$) 2>/dev/null & exec " + std::string(APOTNET_BINARY) + " " +
+      tiny_training(folder / "run", "--set data.train_count=1000 --set data.batch=8 --set stages.0.epochs=10000"));
   CHECK(finished.exit_code == 130);
-  CHECK_NOTHROW(read_safetensors(folder / "run/checkpoints/last.safetensors"));
+  const TensorFile saved = read_safetensors(folder / "run/checkpoints/last.safetensors");
+  CHECK(std::stoll(saved.metadata.at("step")) > 0);  // the one from before the first step has 0
 }
 
 TEST_CASE("the plain loops and the side-by-side check can be chosen, and agree") {
@@ -351,6 +359,10 @@ TEST_CASE("what a checkpoint says of itself is not contradicted") {
   refused("eval --bits 3" + checkpoint, "says 4-bit weights and 4-bit activations; leave --bits out");
   refused("bench infer --bits 32" + checkpoint, "leave --bits out");
   refused("bench infer --model resnet32" + checkpoint, "holds a resnet8; leave --model out");
+  refused("bench infer --model resnet18 --data shapes10", "has images of 32 x 32, the network takes 224 x 224");
+  const Finished grey = apotnet_program("bench infer --model resnet10_mnist --data shapes10");
+  CHECK(grey.exit_code == 78);
+  CHECK(grey.error.find("the images of shapes10 have 3 channels, the model takes 1") != std::string::npos);
 }
 
 TEST_CASE("bench takes the weights of a checkpoint, and says whose they are") {

@@ -50,15 +50,15 @@ TEST_CASE("data fetch and check: messages") {
     int exit_code;
     const char* fragment;
   };
-  for (const Row& row :
-       {Row{"", 64, "apotnet data --help"}, Row{"fetch", 64, "NAME is required"},
-        Row{"fetch cifar11", 64, "no such data set; there are cifar10 and cifar100"},
-        Row{"fetch shapes10", 64, "is generated, there is nothing to download"},
-        Row{"fetch cifar10 cifar100 --mirror https://x/y", 64, "fetch the data sets one by one"},
-        Row{"fetch cifar10 --mirror http://example.org/x", 64, "give one that begins with https://"},
-        Row{"fetch cifar10 --to /proc/none", 74, "/proc/none"},
-        Row{"check", 66, "holds no data set; get one with apotnet data fetch cifar10"},
-        Row{"check cifar10", 66, "no data_batch_1.bin"}, Row{"check /nowhere", 66, "neither a folder nor"}}) {
+  for (const Row& row : {Row{"", 64, "apotnet data --help"}, Row{"fetch", 64, "NAME is required"},
+                         Row{"fetch cifar11", 64, "no such data set; there are cifar10 and cifar100"},
+                         Row{"fetch shapes10", 64, "is generated, there is nothing to download"},
+                         Row{"fetch cifar10 cifar100 --mirror https://x/y", 64, "fetch the data sets one by one"},
+                         Row{"fetch cifar10 --mirror http://example.org/x", 64, "give one that begins with https://"},
+                         Row{"fetch cifar10 --to /proc/none", 74, "/proc/none"},
+                         Row{"check", 66, "holds no data set; get one with apotnet data fetch cifar10"},
+                         Row{"check --threads 0", 64, "--threads"}, Row{"check cifar10", 66, "no data_batch_1.bin"},
+                         Row{"check /nowhere", 66, "neither a folder nor"}}) {
     CAPTURE(row.arguments);
     const Finished refused = data(row.arguments, folder.string());
     CHECK(refused.exit_code == row.exit_code);
@@ -71,7 +71,7 @@ TEST_CASE("data fetch and check: messages") {
 TEST_CASE("data check: an excerpt, a damaged record, all that is in the data folder") {
   const TemporaryFolder folder;
   write_excerpt(folder, 13);
-  const Finished found = data("check --json", folder.string());
+  const Finished found = data("check --json --threads 2", folder.string());
   CHECK(found.exit_code == 0);
   const auto report = nlohmann::json::parse(found.out);
   CHECK(report["dataset"] == "cifar10");
@@ -84,7 +84,7 @@ TEST_CASE("data check: an excerpt, a damaged record, all that is in the data fol
   CHECK(data("check " + folder.string(), "/nowhere").out.find("readable, but not all of it: an excerpt") !=
         std::string::npos);
   // fetch leaves alone what is there.
-  const Finished there = data("fetch cifar10", folder.string());
+  const Finished there = data("fetch cifar10 --threads 2", folder.string());
   CHECK(there.exit_code == 0);
   CHECK(there.error.find("is in " + folder.string() + " already") != std::string::npos);
 

@@ -65,7 +65,8 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   CHECK(checked.exit_code == 0);
   CHECK(checked.out.find("readable from end to end\n  train: 15 of 15 images, 5 to 5 of each class\n    ") !=
         std::string::npos);
-  const Finished indexed = program("data index imagenet:" + folder.string() + " --resized-side 36 --json --quiet");
+  const Finished indexed =
+      program("data index imagenet:" + folder.string() + " --resized-side 36 --json --quiet --threads 2");
   REQUIRE(indexed.exit_code == 0);
   CHECK(fs::exists(folder.path() / "train.pictures"));
   CHECK(fs::exists(folder.path() / "val.pictures"));
@@ -99,6 +100,31 @@ TEST_CASE("a folder of pictures: train, resume, index, eval, infer with its clas
   CHECK(sheet.find("1 picture<") != std::string::npos);
   CHECK(sheet.find("picture0.JPEG") != std::string::npos);
   CHECK(sheet.find("<script") == std::string::npos);
+
+  // bench takes the network as it is: its classes, and pictures of its size.
+  const std::string checkpoint = " --checkpoint " + last(folder, "one"), bench = " --seconds 0 --batch 4 --threads 1";
+  for (const std::string& command :
+       {"bench train" + bench, "bench train" + bench + " --data imagenet:" + folder.string()}) {
+    const Finished timed = program(command + checkpoint);
+    CHECK_MESSAGE(timed.exit_code == 0, timed.error);
+  }
+  const Finished classes = program("bench infer --data shapes10" + bench + checkpoint);
+  CHECK(classes.exit_code == 64);
+  CHECK(classes.one_line());
+  CHECK(classes.error.find("--data shapes10: has 10 classes, the network 3") != std::string::npos);
+
+  // Pictures of other classes, though as many.
+  fs::rename(folder.path() / "val/class1", folder.path() / "val/other");
+  fs::remove(folder.path() / "val.pictures");
+  for (const std::string& command : {"eval --checkpoint " + last(folder, "one"),
+                                     "report " + folder / "one" + " --data imagenet:" + folder.string()}) {
+    const Finished refused = program(command);
+    CHECK(refused.exit_code == 78);
+    CHECK(refused.one_line());
+    CHECK_MESSAGE(
+        refused.error.find("class 1 of imagenet is \"class2\", that of the checkpoint \"class1\"") != std::string::npos,
+        refused.error);
+  }
 }
 
 TEST_CASE("a folder of pictures: what is wrong with it is one line with the right exit code") {
@@ -132,6 +158,23 @@ TEST_CASE("a folder of pictures: what is wrong with it is one line with the righ
   CHECK(no_index.exit_code == 64);
   const Finished nowhere = program("data index imagenet:" + folder / "no");
   CHECK(nowhere.exit_code == 66);
+}
+
+TEST_CASE("data index: both splits or the one that is there") {
+  for (const std::string missing : {"train", "val"}) {
+    const TemporaryFolder folder;
+    write_picture_folders(folder.path(), 2, 2);
+    fs::rename(folder.path() / missing, folder.path() / "away");
+    const Finished indexed = program("data index imagenet:" + folder.string());
+    CHECK(indexed.exit_code == 0);
+    CHECK(indexed.error.find("imagenet: no " + missing + " in ") != std::string::npos);
+    for (const std::string split : {"train", "val"})
+      CHECK(fs::exists(folder.path() / (split + ".pictures")) == (split != missing));
+  }
+  const TemporaryFolder nothing;
+  const Finished refused = program("data index imagenet:" + nothing.string());
+  CHECK(refused.exit_code == 66);
+  CHECK(refused.one_line());
 }
 
 TEST_CASE("data check names every damaged picture") {

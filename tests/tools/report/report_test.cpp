@@ -155,6 +155,10 @@ TEST_CASE("report: what cannot be reported on") {
     CHECK(refused.exit_code == 65);
     CHECK_MESSAGE(refused.error.find("metrics.jsonl:6: is not a line of metrics") != std::string::npos, refused.error);
   }
+  // A state that is no word is an unknown one.
+  write_text(runs / "run/metrics.jsonl", lines);
+  write_text(runs / "run/status.json", "{\"state\": 5}");
+  CHECK(read_run_report(runs / "run", "").state == "unknown");
   // Histograms that do not fit the levels are left out, and a run without a checkpoint is still reported.
   std::string cut = std::regex_replace(lines, std::regex("\"weight_occupancy\":\\[[0-9]+,"), "\"weight_occupancy\":[");
   write_text(runs / "run/metrics.jsonl", cut);

@@ -1,8 +1,10 @@
 // Runs that are killed, interrupted and resumed end with the bytes of a run that never stopped.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "core/base/error.h"
 #include "core/io/atomic_file.h"
 #include "core/io/safetensors.h"
 #include "tests/tools/training/small_run.h"
@@ -64,25 +66,40 @@ TEST_CASE("a run killed at each point of writing its checkpoints goes on to the 
 
 TEST_CASE("a run killed or interrupted at any time goes on to the same bytes, with any number of threads") {
   const SmallRuns runs;
+  const auto start = std::chrono::steady_clock::now();
   REQUIRE(runs.train("whole").exit_code == 0);
-  for (int i = 0; i < 10; ++i) {
-    const std::string moment = "0." + std::to_string(12 + 17 * (i * 7 % 10) / 4);
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // Stopped after shares of the time that a whole run takes here. One that came to its end before is compared and begun
+  // anew, and the next is stopped earlier: sooner or later each machine is slow enough.
+  int stops = 0, runs_begun = 1;
+  for (double scale = 1; stops < 8 && scale > 1e-3;) {
+    const std::string run = text("stopped", runs_begun);
+    const std::string moment = text(std::max(0.01, scale * whole * (10 + 17 * (stops * 7 % 10) / 4) / 60));
     const std::string before =
-        std::string("timeout --foreground --preserve-status -s ") + (i % 3 ? "KILL " : "INT ") + moment;
-    const int code = runs.train("stopped", "--resume", 1 + i % 2, before).exit_code;
-    CHECK_MESSAGE((code == 137 || code == 130 || code == 0), code);
+        std::string("timeout --foreground --preserve-status -s ") + (stops % 3 ? "KILL " : "INT ") + moment;
+    const int code = runs.train(run, "--resume", 1 + stops % 2, before).exit_code;
+    REQUIRE_MESSAGE((code == 137 || code == 130 || code == 0), code);
+    if (code != 0) {
+      ++stops;
+      continue;
+    }
+    check_same_run(runs, run, "whole");
+    ++runs_begun;
+    scale /= 2;
   }
-  REQUIRE(runs.train("stopped", "--resume", 2, "").exit_code == 0);
-  check_same_run(runs, "stopped", "whole");
+  CHECK(stops == 8);
+  const std::string stopped = text("stopped", runs_begun);
+  REQUIRE(runs.train(stopped, "--resume", 2, "").exit_code == 0);
+  check_same_run(runs, stopped, "whole");
   // A finished run has nothing left but its test.
-  REQUIRE(runs.train("stopped", "--resume --set data.workers=2").exit_code == 0);
-  check_same_run(runs, "stopped", "whole");
-  const auto status = nlohmann::json::parse(read_text(runs / "stopped/status.json"));
+  REQUIRE(runs.train(stopped, "--resume --set data.workers=2").exit_code == 0);
+  check_same_run(runs, stopped, "whole");
+  const auto status = nlohmann::json::parse(read_text(runs / stopped + "/status.json"));
   CHECK(status["state"] == "done");
   CHECK(status["stage"] == "3bit");
   CHECK(status["epoch"] == 2);
   CHECK(status["step"] == 3);
-  const std::string log = read_text(runs / "stopped/train.log");
+  const std::string log = read_text(runs / stopped + "/train.log");
   CHECK(log.find(" 3bit: test ") != std::string::npos);
 }
 
@@ -190,6 +207,37 @@ TEST_CASE("a damaged last is reported and the one before it used; --resume PATH 
     CHECK_MESSAGE(refused.exit_code == row.exit_code, row.path);
     CHECK(refused.one_line());
   }
+}
+
+TEST_CASE("a checkpoint of a stage that its configuration does not have is damaged") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:2").exit_code == 137);
+  const TensorFile good = read_safetensors(runs.last("run"));
+  for (const auto& [key, value] : {std::pair{"stage_number", "7"}, {"stage_number", "1"}, {"stage", "other\n"}}) {
+    TensorFile bad = good;
+    bad.metadata[key] = value;
+    add_checksums(bad);
+    write_safetensors(runs.last("run"), bad);
+    const Finished refused = runs.train("run", "--resume");
+    CHECK(refused.exit_code == 65);
+    CHECK(refused.one_line());
+    CHECK_MESSAGE(refused.error.find(" of the configuration is not \"") != std::string::npos, refused.error);
+  }
+}
+
+TEST_CASE("lines of metrics that are none go when a run is resumed") {
+  const SmallRuns runs;
+  REQUIRE(runs.train("whole").exit_code == 0);
+  REQUIRE(runs.train("run", "", 1, "APOTNET_CRASH_AT=former-moved:6").exit_code == 137);
+  const std::string lines = read_text(runs / "run/metrics.jsonl");
+  REQUIRE(!lines.empty());
+  test::write_text(runs / "run/metrics.jsonl",
+                   "{\"stage\":5}\n{\"stage\":\"float\",\"epoch\":\"1\"}\n{\"stage\":\"float\",\"kind\":[]}\n"
+                   "{\"stage\":\"float\",\"epoch\":1e300}\n[]\nhm\n" +
+                       lines);
+  const Finished resumed = runs.train("run", "--resume");
+  CHECK_MESSAGE(resumed.exit_code == 0, resumed.error);
+  check_same_run(runs, "run", "whole");
 }
 
 TEST_CASE("the newest run of a configuration is resumed, and a run in progress is left alone") {

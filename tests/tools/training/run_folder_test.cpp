@@ -7,12 +7,14 @@
 #include "layers/state.h"
 #include "tests/tools/training/small_run.h"
 #include "tools/config/config.h"
+#include "tools/training/run_folder.h"
 #include "tools/training/stage.h"
 
 using namespace apotnet;
 using test::Finished;
 using test::read_text;
 using test::SmallRuns;
+using test::TemporaryFolder;
 
 namespace {
 
@@ -141,6 +143,29 @@ TEST_CASE("sub-batches and the ablation's switches: any number of threads, found
   CHECK(start_from(*normalised.model, runs.last("one")).fresh_alphas == 20);
   CHECK(start_from(*normalised.model, runs.last("plain")).fresh_alphas == 0);
   CHECK(start_from(*stage.model, runs.last("one")).fresh_alphas == 0);
+}
+
+TEST_CASE("a run clears away what a killed one was writing, and no file of others") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "checkpoints");
+  const std::vector<std::string> leftovers{"config.json.tmp.1",
+                                           "status.json.tmp.23",
+                                           "report.html.tmp.4",
+                                           "metrics.jsonl.tmp.5",
+                                           "checkpoints/last.safetensors.tmp.6",
+                                           "checkpoints/last.prev.safetensors.tmp.7",
+                                           "checkpoints/4bit.best.safetensors.tmp.8"};
+  const std::vector<std::string> of_others{"notes.txt.tmp.1",
+                                           "config.json.tmp.x",
+                                           "config.json.tmp.",
+                                           "x.tmp.2",
+                                           "checkpoints/mine.safetensors.tmp.3",
+                                           "checkpoints/config.json.tmp.4"};
+  for (const auto* names : {&leftovers, &of_others})
+    for (const std::string& name : *names) test::write_text(folder / name, "x");
+  const RunFolder run(folder.path());
+  for (const std::string& name : leftovers) CHECK_MESSAGE(!std::filesystem::exists(folder / name), name);
+  for (const std::string& name : of_others) CHECK_MESSAGE(std::filesystem::exists(folder / name), name);
 }
 
 TEST_CASE("a full disk, a folder that may not be written and one that vanishes: one line, 74, the former checkpoint") {

@@ -1,0 +1,43 @@
+#include "tools/training/evaluate.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "core/base/error.h"
+
+using namespace apotnet;
+
+namespace {
+
+MemoryDataset data_of(const std::vector<std::string>& class_names) {
+  return {{.name = "things",
+           .split_name = "test",
+           .class_names = class_names,
+           .height = 1,
+           .width = 1,
+           .channels = 1,
+           .mean = {0},
+           .std = {1}},
+          {},
+          {}};
+}
+
+}  // namespace
+
+TEST_CASE("classes of data and checkpoint are compared by name where both have names") {
+  const auto check = [](const std::vector<std::string>& trained, const std::vector<std::string>& data) {
+    require_same_classes(trained, data_of(data));
+  };
+  CHECK_NOTHROW(check({"a", "b"}, {"a", "b"}));
+  CHECK_NOTHROW(check({}, {"a", "b"}));                        // the file has none
+  CHECK_NOTHROW(check({"a", "\xEF\xBF\xBD"}, {"a", "\xFF"}));  // as a checkpoint holds a name that is not UTF-8
+  try {
+    check({"a", "b\n", "c"}, {"a", "c", "b"});
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.category() == ErrorCategory::configuration);
+    CHECK(std::string(error.what()) ==
+          "class 1 of things is \"c\", that of the checkpoint \"b\\x0a\"; give the data it was trained on");
+  }
+}
