@@ -48,6 +48,7 @@ struct Thread {
   Fiber* fiber = nullptr;
   Position place;
   Wait wait = Wait::nothing;
+  bool arrived = false;  // at the barrier of all blocks
   Location location;
   uint32_t mask = 0;  // of the exchange it waits in
 };
@@ -284,14 +285,23 @@ void block_barrier(const Location& location) {
   acquire(&b);
 }
 
-void grid_barrier(const Location& location) {
-  static char all_blocks;
+namespace {
+char all_blocks;
+}
+
+void grid_arrive(const Location& location) {
   const Unseen unseen;
   if (!block->together) fail_thread("a barrier of all blocks in a launch whose blocks do not run together", location);
+  block->now->arrived = true;
+  release(&all_blocks);
+}
+
+void grid_wait(const Location& location) {
+  const Unseen unseen;
   Thread& thread = *block->now;
+  if (!std::exchange(thread.arrived, false)) fail_thread("waiting for all blocks without having arrived", location);
   thread.wait = Wait::grid;
   thread.location = location;
-  release(&all_blocks);
   Fiber::pause();
   acquire(&all_blocks);
 }

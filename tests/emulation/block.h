@@ -41,8 +41,10 @@ using Location = std::source_location;
 /// All threads of the block wait here for each other. A Fault when one of them waits elsewhere or has ended.
 void block_barrier(const Location& location);
 
-/// All threads of all blocks of a launch wait here for each other. A Fault when blocks do not run together.
-void grid_barrier(const Location& location);
+/// All threads of all blocks of a launch arrive, and wait for each other. A Fault when blocks do not run together, or a
+/// thread waits that has not arrived.
+void grid_arrive(const Location& location);
+void grid_wait(const Location& location);
 
 /// The lanes of `mask` wait here for each other; returns what lane `source(lane)` handed in, as PTX's shfl does.
 /// A Fault when the calling lane is not in the mask, a lane of the mask never comes, or a source is not in the mask.

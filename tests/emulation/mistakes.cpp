@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/kernels/cuda/gemm.h"
+#include "core/kernels/cuda/grid_barrier.h"
 #include "core/kernels/cuda/mma.h"
 #include "core/kernels/cuda/runtime.h"
 #include "core/kernels/cuda/wide.h"
@@ -18,6 +19,11 @@ namespace {
 template <typename... Parameters, typename... Arguments>
 cudaError_t start(const Stream& stream, dim3 grid, dim3 block, void (*kernel)(Parameters...), Arguments... arguments) {
   return emulation::launch("mistake", kernel, grid, block, false, stream.get(), arguments...);
+}
+template <typename... Parameters, typename... Arguments>
+cudaError_t start_together(const Stream& stream, dim3 grid, dim3 block, void (*kernel)(Parameters...),
+                           Arguments... arguments) {
+  return emulation::launch("mistake", kernel, grid, block, true, stream.get(), arguments...);
 }
 
 // Room on the device that ends with the last float.
@@ -117,6 +123,54 @@ void missing_fence(bool mistake) {
   start(stream, 4, 32, mistake ? sum_blocks<true> : sum_blocks<false>, parts.get(),
         reinterpret_cast<unsigned*>(ticket.get()), y.get());
   require_all(y.read(stream), [](size_t) { return 4.0f; });
+}
+
+// Each block reads what the one before it has written.
+template <bool kMistake>
+__global__ void pass_on(float* parts, float* y) {
+  if (threadIdx.x == 0) parts[blockIdx.x] = static_cast<float>(blockIdx.x);
+  GridBarrier barrier;
+  if (!kMistake) barrier.arrive(), barrier.wait();
+  y[blockIdx.x * blockDim.x + threadIdx.x] = parts[(blockIdx.x + 1) % gridDim.x];
+}
+void missing_grid_barrier(bool mistake) {
+  const Stream stream;
+  const Floats parts(4), y(128);
+  start_together(stream, 4, 32, mistake ? pass_on<true> : pass_on<false>, parts.get(), y.get());
+  require_all(y.read(stream), [](size_t i) { return static_cast<float>((i / 32 + 1) % 4); });
+}
+
+// The last block goes before the others meet.
+template <bool kMistake>
+__global__ void leave_early(float* y) {
+  if (kMistake && blockIdx.x + 1 == gridDim.x) return;
+  GridBarrier barrier;
+  barrier.arrive();
+  barrier.wait();
+  y[blockIdx.x] = 1;
+}
+void missing_block(bool mistake) {
+  const Stream stream;
+  const Floats y(4);
+  start_together(stream, 4, 32, mistake ? leave_early<true> : leave_early<false>, y.get());
+  stream.synchronize();
+}
+
+void meeting_in_turn(bool mistake) {
+  const Stream stream;
+  const Floats y(4);
+  if (mistake)
+    start(stream, 4, 32, leave_early<false>, y.get());
+  else
+    start_together(stream, 4, 32, leave_early<false>, y.get());
+  stream.synchronize();
+}
+
+void too_many_together(bool mistake) {
+  const Stream stream;
+  const Floats y(5);
+  check(start_together(stream, mistake ? 5 : 4, 32, leave_early<false>, y.get()), "launching");
+  stream.synchronize();
 }
 
 void divergent_barrier(bool mistake) {
@@ -220,7 +274,9 @@ const std::map<std::string, void (*)(bool)> kMistakes{
     {"misaligned_matrix", misaligned_matrix},   {"host_read", host_read},
     {"uninitialised_read", uninitialised_read}, {"wrong_leading_dimension", wrong_leading_dimension},
     {"illegal_launch", illegal_launch},         {"forbidden_in_capture", forbidden_in_capture},
-    {"wrong_shuffle_mask", wrong_shuffle_mask}};
+    {"wrong_shuffle_mask", wrong_shuffle_mask}, {"missing_grid_barrier", missing_grid_barrier},
+    {"missing_block", missing_block},           {"meeting_in_turn", meeting_in_turn},
+    {"too_many_together", too_many_together}};
 
 }  // namespace
 }  // namespace apotnet::cuda

@@ -12,7 +12,8 @@ using namespace apotnet::test;
 TEST_CASE("cuda: planted mistakes are caught, and the same kernels without them are not") {
   using Mistakes = std::vector<std::pair<std::string, std::string>>;
 #ifdef __SANITIZE_THREAD__
-  const Mistakes mistakes{{"missing_barrier", "data race"}, {"missing_fence", "data race"}};
+  const Mistakes mistakes{
+      {"missing_barrier", "data race"}, {"missing_fence", "data race"}, {"missing_grid_barrier", "data race"}};
 #else
   const Mistakes mistakes{{"missing_barrier", "caught: wrong number"},
                           {"divergent_barrier", "a barrier at"},
@@ -25,7 +26,11 @@ TEST_CASE("cuda: planted mistakes are caught, and the same kernels without them 
                           {"wrong_leading_dimension", "matrix a needs 28 bytes"},
                           {"illegal_launch", "invalid configuration"},
                           {"forbidden_in_capture", "not permitted when stream is capturing"},
-                          {"wrong_shuffle_mask", "lanes that never come"}};
+                          {"wrong_shuffle_mask", "lanes that never come"},
+                          {"missing_grid_barrier", "caught: wrong number"},
+                          {"missing_block", "that 1 of them never reach"},
+                          {"meeting_in_turn", "whose blocks do not run together"},
+                          {"too_many_together", "too many blocks"}};
 #endif
   for (const auto& [mistake, sign] : mistakes) {
     CAPTURE(mistake);

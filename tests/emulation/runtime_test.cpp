@@ -125,6 +125,24 @@ TEST_CASE("cuda: work that fails while it is recorded leaves the stream usable")
   cuda::Context::get().set_fuses_steps(true);
 }
 
+TEST_CASE("cuda: work for which there is not enough memory at once is run, and never recorded") {
+  cuda_device();
+  cuda::Context& context = cuda::Context::get();
+  context.set_fuses_steps(false);
+  context.pool()->trim();
+  const auto work = cuda_device().repeat();
+  emulation::set_memory_left(1000);
+  // Each gives way to the other: as many bytes are there at the end as at the beginning, and never both.
+  for (int i = 0; i < 4; ++i)
+    CHECK_NOTHROW(work->run([] {
+      Tensor({600}, DType::u8, cuda::kCuda);
+      Tensor({700}, DType::u8, cuda::kCuda);
+    }));
+  CHECK(work->nodes() == 0);
+  emulation::set_memory_left(SIZE_MAX);
+  context.set_fuses_steps(true);
+}
+
 TEST_CASE("cuda: what a pool keeps of other sizes is given back before there is no memory left") {
   cuda_device();
   const auto pool = std::make_shared<cuda::Pool>();

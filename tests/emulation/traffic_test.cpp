@@ -21,7 +21,6 @@ struct Traffic {
 std::vector<cuda::Node> nodes_of_step(const ModelSettings& settings, const Shape& batch) {
   cuda_device();
   emulation::set_multiprocessors(132);  // as many as an H100 has
-  cuda::Context::get().set_blocks_together(true);
   const auto pool = cuda::Context::get().pool();
   cuda::Context::get().set_pool(std::make_shared<cuda::Pool>());  // none of its memory may be touched
   emulation::set_idle(true);
@@ -45,7 +44,6 @@ std::vector<cuda::Node> nodes_of_step(const ModelSettings& settings, const Shape
   }
   emulation::set_idle(false);
   emulation::set_multiprocessors(4);
-  cuda::Context::get().set_blocks_together(true);
   cuda::Context::get().set_pool(pool);
   return nodes;
 }

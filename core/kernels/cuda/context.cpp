@@ -73,14 +73,15 @@ Context::Context() : device_name_(open_device(chosen())) {
   trouble_ = Tensor({1}, DType::s32, kCuda);
   for (Tensor* words : {&tickets_, &trouble_})
     check(cudaMemsetAsync(words->raw(), 0, words->bytes(), stream_.get()), "clearing device memory");
-  set_blocks_together(true);
 }
 
-void Context::set_blocks_together(bool on) {
-  int multiprocessors = 0, cooperates = 0;
+int Context::blocks_together(const void* kernel, int threads) const {
+  int multiprocessors = 0, cooperates = 0, of_each = 0;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, chosen()), "asking for the device");
   check(cudaDeviceGetAttribute(&cooperates, cudaDevAttrCooperativeLaunch, chosen()), "asking for the device");
-  blocks_together_ = on && cooperates ? multiprocessors : 0;
+  if (!blocks_may_meet_ || !cooperates) return 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, threads, 0), "asking for a kernel's room");
+  return multiprocessors * of_each;
 }
 
 DeviceBlock Context::allocate(size_t bytes) {

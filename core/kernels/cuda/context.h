@@ -57,10 +57,10 @@ class Context : public DeviceMemory {
   bool fuses_steps() const { return fuses_steps_; }
   void set_fuses_steps(bool on) { fuses_steps_ = on; }
 
-  /// How many blocks of a launch can be on the device at the same time, one on each multiprocessor; 0 where they cannot
-  /// meet, or are not to.
-  int blocks_together() const { return blocks_together_; }
-  void set_blocks_together(bool on);
+  /// How many blocks of a kernel, of so many threads, can be on the device at the same time and meet; 0 where they
+  /// cannot, or are not to.
+  int blocks_together(const void* kernel, int threads) const;
+  void set_blocks_together(bool on) { blocks_may_meet_ = on; }
 
   /// Every allocation is filled with NaN patterns before its use, so that a read before the first write shows.
   void set_fill_fresh_memory(bool on) { fill_fresh_memory_ = on; }
@@ -72,9 +72,12 @@ class Context : public DeviceMemory {
   template <typename Work>
   std::vector<Node> nodes_of(Work&& work) {
     std::vector<Node> nodes;
+    struct Recording {
+      Context& context;
+      ~Recording() { context.recorded_ = nullptr; }
+    } recording{*this};
     recorded_ = &nodes;
     work();
-    recorded_ = nullptr;
     return nodes;
   }
 
@@ -91,7 +94,7 @@ class Context : public DeviceMemory {
   Tensor tickets_, trouble_;
   Arithmetic gradient_arithmetic_ = Arithmetic::tf32;
   bool fuses_steps_ = true;
-  int blocks_together_ = 0;
+  bool blocks_may_meet_ = true;
   bool fill_fresh_memory_ = false;
   std::vector<Node>* recorded_ = nullptr;
 };

@@ -40,9 +40,10 @@ class GraphWork : public RepeatedWork {
       if (settled_) {
         graph_ = Graph::capture(stream, [&] { program_ ? program_->run() : work(); });
       } else {
-        const size_t before = pool_->reserved();
+        const size_t taken = pool_->taken(), shortages = pool_->shortages();
         program_ ? program_->run() : work();
-        settled_ = program_ || pool_->reserved() == before;  // a program has all of its memory at its first run
+        // A program has all of its memory at its first run, unless it had to give some back on the way.
+        settled_ = pool_->taken() == taken || (program_ && pool_->shortages() == shortages);
       }
       if (graph_.nodes() == 0) return;
     }

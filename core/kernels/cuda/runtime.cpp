@@ -37,6 +37,7 @@ DeviceBlock Pool::allocate(size_t bytes, Pool* other) {
     cudaError_t error = cudaMalloc(&place, size);
     if (error == cudaErrorMemoryAllocation) {  // blocks of other sizes may lie unused
       cudaGetLastError();
+      ++shortages_;
       trim();
       if (other) other->trim();
       error = cudaMalloc(&place, size);
@@ -44,6 +45,7 @@ DeviceBlock Pool::allocate(size_t bytes, Pool* other) {
     check(error, "allocating device memory");
     data = static_cast<std::byte*>(place);
     reserved_ += size;
+    ++taken_;
   } else {
     data = blocks.back();
     blocks.pop_back();

@@ -86,12 +86,15 @@ class Pool : public BlockOwner, public std::enable_shared_from_this<Pool> {
   void release(std::byte* data, size_t bytes) noexcept override;
   /// Bytes taken from the device, used or not.
   size_t reserved() const { return reserved_; }
+  /// How often memory was taken from the device, and how often it gave some back for want of more.
+  size_t taken() const { return taken_; }
+  size_t shortages() const { return shortages_; }
   /// Gives back to the device what nobody uses now.
   void trim();
 
  private:
   std::map<size_t, std::vector<std::byte*>> free_;
-  size_t reserved_ = 0;
+  size_t reserved_ = 0, taken_ = 0, shortages_ = 0;
 };
 
 /// Work that was captured from a stream and runs again as a whole.

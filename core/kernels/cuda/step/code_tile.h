@@ -129,21 +129,24 @@ struct SumOutput {
         step_b(input<float>(y.step_b)) {}
 };
 
-/// What a lane adds up of its channels: sums, then squares.
-template <int kOutputs>
+/// What a lane adds up of its channels; Sum holds the sum of as many sums as it adds.
+template <int kOutputs, typename Sum = int64_t>
 struct LaneTotals {
   static constexpr int N = WarpLayout<kOutputs>::kLaneOutputs;
-  int64_t own[2 * N] = {};
+  Sum sums[N] = {};
+  int64_t squares[N] = {};
 
-  __device__ void add(const Pack<int32_t, N>& sums) {
+  __device__ void add(const Pack<int32_t, N>& pack) {
     for (int j = 0; j < N; ++j) {
-      own[j] += sums[j];
-      own[N + j] += int64_t{sums[j]} * sums[j];
+      sums[j] += pack[j];
+      squares[j] += int64_t{pack[j]} * pack[j];
     }
   }
   /// To `totals` [2, kOutputs] of each row of warps.
-  __device__ void store(int64_t* totals) {
+  __device__ void store(int64_t* totals) const {
     const WarpLayout<kOutputs> warp;
+    int64_t own[2 * N];
+    for (int j = 0; j < N; ++j) own[j] = sums[j], own[N + j] = squares[j];
     const int first = add_up_rows(own);
     for (int i = 0; i < 2 * N / 8; ++i) {
       const int index = first + i, output = warp.first_output() + index % N;

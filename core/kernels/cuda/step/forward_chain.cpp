@@ -5,45 +5,56 @@
 namespace apotnet::cuda {
 namespace {
 
-// Whether both read the same numbers, behind the same batch norm.
+bool is_alike(const BatchNormTerms& a, const BatchNormTerms& b) {
+  const bool same_beta = a.beta.defined() ? is_same(a.beta, b.beta) : !b.beta.defined();
+  return is_same(a.mean, b.mean) && is_same(a.variance, b.variance) && is_same(a.gamma, b.gamma) && same_beta &&
+         a.epsilon == b.epsilon;
+}
+
+// Whether both are the same numbers, but for a ReLU.
 bool is_alike(const Operand& a, const Operand& b) {
   if (a.sums.has_value() != b.sums.has_value() || a.norm.has_value() != b.norm.has_value()) return false;
-  if (a.norm && !(is_same(a.norm->mean, b.norm->mean) && is_same(a.norm->gamma, b.norm->gamma))) return false;
+  if (a.norm && !is_alike(*a.norm, *b.norm)) return false;
   return a.sums ? is_same(a.sums->narrow, b.sums->narrow) : is_same(a.values, b.values);
 }
 
-// The value that a convolution rounds, as something stored or as an operand of another one.
-bool stands_for(const Operand& operand, const QuantizedConvolution& of) {
+// The value that a convolution rounds, as another one.
+bool stands_for(const Operand& operand, bool relu, const QuantizedConvolution& of) {
   if (is_same(operand.values, of.values)) return !operand.norm;
   const Value& value = of.x.value;
-  return !value.b && is_alike(operand, value.a) && operand.relu == (value.a.relu || value.relu);
+  return !value.b && is_alike(operand, value.a) && (operand.relu || relu) == (value.a.relu || value.relu);
+}
+
+// Sums of a convolution behind a batch norm that takes their own statistics, which a chain knows before they are
+// stored.
+bool is_normalised(const Operand& operand, const QuantizedConvolution& of) {
+  return operand.sums && is_same(operand.sums->narrow, of.y.narrow) && operand.norm && !operand.relu &&
+         is_same(operand.norm->mean, of.statistics.mean) && is_same(operand.norm->variance, of.statistics.variance);
 }
 
 }  // namespace
 
 bool ForwardChain::is_kept(const Operand& operand) const {
   const ForwardLink& kept = links_[kept_];
-  if (!kept.is_projection) return stands_for(operand, kept.convolution);
-  return operand.sums && is_same(operand.sums->narrow, kept.convolution.y.narrow) && operand.norm && !operand.relu;
+  return kept.is_projection ? is_normalised(operand, kept.convolution) : stands_for(operand, false, kept.convolution);
 }
 
 bool ForwardChain::follows(const QuantizedConvolution& convolution) const {
   const Value& value = convolution.x.value;
-  return value.relu && value.a.norm && !value.a.relu && value.a.sums &&
-         is_same(value.a.sums->narrow, links_.back().convolution.y.narrow) && (!value.b || is_kept(*value.b));
+  return value.relu && is_normalised(value.a, links_.back().convolution) && (!value.b || is_kept(*value.b));
 }
 
 bool ForwardChain::projects(const QuantizedConvolution& convolution) const {
   const ForwardLink& kept = links_[kept_];
   const Value& value = convolution.x.value;
   return !kept.is_projection && kept.plan.outputs > kept.plan.channels && !value.b && !convolution.values.defined() &&
-         stands_for(value.a, kept.convolution) && convolution.y.shape() == kept.convolution.y.shape();
+         stands_for(value.a, value.relu, kept.convolution) && convolution.y.shape() == kept.convolution.y.shape();
 }
 
 bool ForwardChain::add(const QuantizedConvolution& convolution) {
   const auto& [x, values, w, geometry, y, statistics] = convolution;
   const auto plan = plan_of_image(sizes_of(x.value.shape(), w.shape(), geometry));
-  if (!plan || plan->images > Context::get().blocks_together() || links_.size() >= kMostForwardLinks) return false;
+  if (!plan || plan->images > images_of_forward_chain() || links_.size() >= kMostForwardLinks) return false;
   ForwardLink link{.convolution = convolution, .plan = *plan, .norm = {}};
   if (links_.empty()) {
     link.is_kept = true;

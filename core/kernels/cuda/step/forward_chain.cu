@@ -128,13 +128,11 @@ __device__ void read_first(const Chain& chain, const Room& room, Held& held) {
   const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kTerms + channel);
   const float step_a = chain.first.a.step(), step_b = chain.first.b.step();
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;
-  for_each_pack<kChannels>(
-      plan.width, pixels,
-      [&](int i, int pixel, int, int) {
-        const int place = first + pixel * kChannels;
-        keep<N>(held, i, chain.first.finish_fetched(chain.first.fetch<N>(place), place, norms, step_a, step_b));
-      },
-      held.kept);
+  const auto fetch = [&](int pixel) { return chain.first.fetch<N>(first + pixel * kChannels); };
+  const auto read = [&](int i, int pixel, int, int, const ValueArrays::Fetched<N>& fetched) {
+    keep<N>(held, i, chain.first.finish_fetched(fetched, first + pixel * kChannels, norms, step_a, step_b));
+  };
+  for_each_pack<kChannels, 2>(plan.width, pixels, fetch, read, held.kept);
 }
 
 // Rounds a link's value into its box, and stores the codes. The value is the one kept, or made of the sums.
@@ -146,14 +144,13 @@ __device__ void round_value(const Chain& chain, const Link& link, const Room& ro
   const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;  // all images fit the device
   const ClippedQuotient quotient(link.alpha[0]);
-  Pack<float, N> scale, shift;
-  for (int j = 0; j < N; ++j) scale[j] = room.terms[channel + j].scale, shift[j] = room.terms[channel + j].shift;
-  const auto round = [&](int i, int pixel, int row, int column) {
+  const ChannelNorm* const terms = room.terms + channel;
+  const auto round = [&](int i, int pixel, int row, int column, Nothing) {
     Pack<float, N> value = kept_of<N>(held, i);
     if (!link.is_kept) {
       const auto sums = sums_of<float, kChannels>(held, i);
       for (int j = 0; j < N; ++j) {
-        const float normalised = sums[j] * held.step * scale[j] + shift[j];
+        const float normalised = sums[j] * held.step * terms[j].scale + terms[j].shift;
         value[j] = link.adds ? normalised + value[j] : normalised;
       }
       rectify(value);
@@ -176,7 +173,7 @@ __device__ void round_value(const Chain& chain, const Link& link, const Room& ro
       store(reinterpret_cast<Word*>(room.box() + (box_row * plan.box_width + box_column) * pixel_bytes + channel), 0,
             codes);
   };
-  for_each_pack<kChannels>(plan.width, pixels, round, held.sums, held.kept);
+  for_each_pack<kChannels, 4>(plan.width, pixels, nothing, round, held.sums, held.kept);
 }
 
 // sums = box times weights.
@@ -199,15 +196,13 @@ __device__ void write_sums(const Link& link, const Room& room, Held& held) {
   const TilePlan& plan = link.plan;
   const int pixels = plan.out_height * plan.out_width, channel = WarpLayout<kOutputs>().first_output();
   const int first = static_cast<int>(blockIdx.x) * pixels * kOutputs + channel;
-  LaneTotals<kOutputs> totals;
-  for_each_pack<kOutputs>(
-      plan.out_width, pixels,
-      [&](int i, int pixel, int, int) {
-        const auto pack = sums_of<int32_t, kOutputs>(held, i);
-        totals.add(pack);
-        store_sums(link.y.narrow, link.y.wide, first + pixel * kOutputs, pack);
-      },
-      held.sums);
+  LaneTotals<kOutputs, int32_t> totals;  // 16 sums of at most 1024 products of codes
+  const auto write = [&](int i, int pixel, int, int, Nothing) {
+    const auto pack = sums_of<int32_t, kOutputs>(held, i);
+    totals.add(pack);
+    store_sums(link.y.narrow, link.y.wide, first + pixel * kOutputs, pack);
+  };
+  for_each_pack<kOutputs, 4>(plan.out_width, pixels, nothing, write, held.sums);
   __syncthreads();  // box and weights have been read
   totals.store(room.totals());
   __syncthreads();
@@ -234,17 +229,21 @@ __device__ void keep_projection(const Chain& chain, const Link& projection, cons
     for (int j = 0; j < N; ++j) values[j] = values[j] * step * terms[j].scale + terms[j].shift;
     keep(held, i, values);
   }
+  // The rest is not used from now on, and no register has to keep it.
+  for (int i = Layout::kRows * Layout::kColumns; i < 16; ++i)
+    for (int j = 0; j < 4; ++j) held.sums[i][j] = 0;
+  for (int i = 2 * Layout::kRows * N; i < 64; ++i) held.kept[i] = 0;
 }
 
 // What the batch norm behind a link does, when all blocks have added to its statistics.
 __device__ void make_terms(const Chain& chain, const Link& link, ChannelNorm* terms) {
-  for (int c = static_cast<int>(threadIdx.x); c < link.plan.outputs; c += kThreads) {
-    const StatisticsArrays::Moments moments = link.statistics.moments(c, link.step(chain.levels));
-    if (blockIdx.x == 0) link.statistics.store(c, moments);
-    if (link.gamma)
-      terms[c] =
-          ChannelNorm::of(moments.mean, moments.variance, link.gamma[c], link.beta ? link.beta[c] : 0.0f, link.epsilon);
-  }
+  const int c = static_cast<int>(threadIdx.x);
+  if (c >= link.plan.outputs) return;
+  const StatisticsArrays::Moments moments = link.statistics.moments(c, link.step(chain.levels));
+  if (blockIdx.x == 0) link.statistics.store(c, moments);
+  if (link.gamma)
+    terms[c] =
+        ChannelNorm::of(moments.mean, moments.variance, link.gamma[c], link.beta ? link.beta[c] : 0.0f, link.epsilon);
 }
 
 __global__ void __launch_bounds__(kThreads, 1)
@@ -280,13 +279,17 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (link.plan.outputs == 32) multiply<32>(link, room, held), write_sums<32>(link, room, held);
     if (link.plan.outputs == 64) multiply<64>(link, room, held), write_sums<64>(link, room, held);
     if (number + 1 == chain.count) break;
-    __syncthreads();  // totals have been read
-    prepare(chain.links[number + 1], room);
     if (link.is_projection) {
+      __syncthreads();  // totals have been read
+      prepare(chain.links[number + 1], room);
       if (link.plan.outputs == 32) set_aside<32>(held);
       if (link.plan.outputs == 64) set_aside<64>(held);
     } else {
-      grid_barrier();
+      GridBarrier barrier;
+      barrier.arrive();
+      prepare(chain.links[number + 1], room);
+      barrier.wait();
+#pragma unroll 1
       for (int back = 0; back <= (is_projected ? 1 : 0); ++back)
         make_terms(chain, chain.links[number - back], terms + back * kTerms);
       held.step = link.step(chain.levels);
@@ -311,6 +314,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 const size_t kMostForwardLinks = Chain::kMost;
+static_assert(Chain::kMost >= 2);
+
+int images_of_forward_chain() {
+  return Context::get().blocks_together(reinterpret_cast<const void*>(forward_chain_kernel), kThreads);
+}
 
 std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes) {
   if (sizes.height * sizes.width > pixels_of_block(sizes.channels) ||

@@ -44,7 +44,8 @@ class ForwardChain {
 
 /// How a block computes a whole image; not a value where it cannot.
 std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes);
-/// How many links a launch may have.
+/// How many images and how many links a launch may have.
+int images_of_forward_chain();
 extern const size_t kMostForwardLinks;
 void launch_forward_chain(std::vector<ForwardLink>& links);
 

@@ -1,5 +1,7 @@
 #include "core/kernels/cuda/step/gradient_chain.h"
 
+#include <algorithm>
+
 namespace apotnet::cuda {
 
 bool GradientChain::follows(GradientLink& link) const {
@@ -18,11 +20,16 @@ bool GradientChain::follows(GradientLink& link) const {
 
 bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convolution, const ValueGradient& value) {
   const auto& [gy, w, geometry] = *convolution;
-  if (!gy.computed || !gy.computed->x.sums || value.value.b || !value.quantized || value.norms.size() > 2 ||
-      value.out.dtype() != DType::bf16 || links_.size() >= kMostGradientLinks)
+  // What is read beside the value's own operand is sums: there is no room for the reading of more.
+  const auto is_alone = [&](const NormGradient& norm) {
+    return !norm.operand.sums && !is_same(norm.operand.values, value.value.a.values);
+  };
+  if (!gy.computed || !gy.computed->x.sums || std::ranges::any_of(value.norms, is_alone) || value.value.b ||
+      !value.quantized || value.norms.size() > 2 || value.out.dtype() != DType::bf16 ||
+      links_.size() >= kMostGradientLinks)
     return false;
   const ConvolutionSizes sizes = sizes_of(value.out.shape(), w.shape(), geometry);
-  if (!fits_gradient_chain(sizes) || sizes.images > Context::get().blocks_together()) return false;
+  if (!fits_gradient_chain(sizes) || sizes.images > images_of_gradient_chain()) return false;
   GradientLink link{.convolution = convolution, .value = value};
   link.is_projection = sizes.taps() == 1;
   if (link.is_projection && (!value.norms.empty() || value.masks || value.other.defined())) return false;

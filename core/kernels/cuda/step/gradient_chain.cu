@@ -146,9 +146,10 @@ __device__ void stage_gradient(const Link& link, const Room& room, Held& held) {
   const float* const own = room.coefficients + link.norm * 3 * kWidest + channel;
   const auto factor = load<N>(own, 0), slope = load<N>(own + kWidest, 0), constant = load<N>(own + 2 * kWidest, 0);
   const float step = link.x.step();
-  const auto stage = [&](int i, int pixel, int row, int column) {
+  const auto fetch = [&](int pixel) { return link.x.fetch<N>(first + pixel * kOutputs); };
+  const auto stage = [&](int i, int pixel, int row, int column, const SumArrays::Packed<N>& fetched) {
     const int place = first + pixel * kOutputs;
-    const Pack<float, N> sums = link.x.finish<N>(link.x.fetch<N>(place), place), g = widened<N>(words_of<N>(held.g, i));
+    const Pack<float, N> sums = link.x.finish<N>(fetched, place), g = widened<N>(words_of<N>(held.g, i));
     Pack<float, N> dy;
     for (int j = 0; j < N; ++j) dy[j] = norm_input_gradient(g[j], sums[j] * step, factor[j], slope[j], constant[j]);
     const Pack<Word, N / 2> pairs = narrowed(dy);
@@ -157,7 +158,7 @@ __device__ void stage_gradient(const Link& link, const Room& room, Held& held) {
     store(reinterpret_cast<Word*>(room.pool + Frame<kOutputs>::place_of(staged, channel / 8) + channel % 8 * 2), 0,
           pairs);
   };
-  for_each_pack<kOutputs>(width, pixels, stage, held.g);
+  for_each_pack<kOutputs, 2>(width, pixels, fetch, stage, held.g);
 }
 
 // Zeros around the gradients.
@@ -197,8 +198,8 @@ __device__ void multiply(const Link& link, uint8_t* pool, Held& held) {
   const Layout warp;
   uint8_t* const weights = pool + frame_pixels(sizes) * Frame<kOutputs>::kPixelBytes;
   const int frame_width = sizes.out_width + 2;
-  for (int i = 0; i < Layout::kRows * Layout::kColumns; ++i)
-    for (float& sum : held.sums[i]) sum = 0;
+  for (auto& row : held.sums)  // all of them, so that no register has to keep what is not used
+    for (float& sum : row) sum = 0;
   // The pixel of each 16 whose row of the matrix the lane hands in (mma.h).
   int rows[Layout::kRows], columns[Layout::kRows];
   for (int r = 0; r < Layout::kRows; ++r) {
@@ -259,11 +260,26 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
   for (int j = 0; j < N; ++j)
     if (link.a.has_norm()) scale[j] = room.norm[channel + j].scale, shift[j] = room.norm[channel + j].shift;
   LaneValueSums<kChannels> found = {};
-  const auto pass = [&](int i, int pixel, int, int) {
+  float steps[kNorms];
+  for (int n = 0; n < kNorms; ++n) steps[n] = link.norm_parts[n].operand.step();
+  struct Fetched {
+    Pack<Word, N> a;
+    SumArrays::Packed<N> norms[kNorms];
+  };
+  const auto fetch = [&](int pixel) {
+    const int place = first + pixel * kChannels;
+    Fetched fetched;
+    fetched.a = link.a.fetch<N>(place);
+    for (int n = 0; n < kNorms; ++n)
+      if (link.norm_parts[n].source == Source::memory)
+        fetched.norms[n] = link.norm_parts[n].operand.sums.fetch<N>(place);
+    return fetched;
+  };
+  const auto pass = [&](int i, int pixel, int, int, const Fetched& fetched) {
     const int place = first + pixel * kChannels;
     Pack<float, N> g;
     for (int j = 0; j < N; ++j) g[j] = held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2] * w_step;
-    const Pack<float, N> as = link.a.raw<N>(place, a_step);
+    const Pack<float, N> as = link.a.finish_raw<N>(fetched.a, place, a_step);
     Pack<float, N> values = as;
     link.a.finish(values, scale, shift);
     if (link.relu) rectify(values);
@@ -285,12 +301,14 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
       const NormPart& part = link.norm_parts[n];
       if (part.source == Source::none) continue;
       Pack<float, N> xs = as;
-      if (part.source == Source::memory) xs = part.operand.raw<N>(place, part.operand.step());
+      if (part.source == Source::memory) xs = part.operand.finish_sums<N>(fetched.norms[n], place, steps[n]);
       const auto means = load<N>(room.means, n * kWidest + channel);
       for (int j = 0; j < N; ++j) found.gx[n][j] = fmaf(g[j], xs[j] - means[j], found.gx[n][j]);
     }
   };
-  for_each_pack<kChannels>(link.sizes.width, pixels, pass, held.sums, held.g, held.kept);
+  for_each_pack<kChannels, 1>(link.sizes.width, pixels, fetch, pass, held.sums, held.g, held.kept);
+  // Of an image of more channels the rest is not used, and no register has to keep it.
+  for (int i = ImageLayout<kChannels>::kRows * N; i < 32; ++i) held.g[i] = 0;
   return found;
 }
 
@@ -315,17 +333,18 @@ __device__ void add_up(const Chain& chain, int number, const Room& room, const L
   if (thread == 0) chain.alpha_partial[number * blocks + block] = alpha.value();
   const Link& link = chain.links[number];
   if (link.norms == 0) return;
-  const Wide total = column_sum(kColumns, kRows, wide, [&](int row, int column) {
+  const int columns = (1 + link.norms) * kChannels;
+  const Wide total = column_sum(columns, kRows, wide, [&](int row, int column) {
     return Wide{matrix[row * kColumns + column], 0};
   });
-  if (thread < kColumns) chain.partial[(link.turn * blocks + block) * kColumnsAtMost + thread] = total.value();
+  if (thread < columns) chain.partial[(link.turn * blocks + block) * kColumnsAtMost + thread] = total.value();
 }
 
 // What the batch norms of a link learn from the sums of all blocks; one of these stores it.
 __device__ void finish_norms(const Chain& chain, int number, const Room& room, bool stores) {
   const Link& link = chain.links[number];
   const int channels = link.sizes.channels, thread = static_cast<int>(threadIdx.x),
-            blocks = static_cast<int>(gridDim.x), columns = (1 + kNorms) * channels;
+            blocks = static_cast<int>(gridDim.x), columns = (1 + link.norms) * channels;
   const Wide* const partial = chain.partial + link.turn * blocks * kColumnsAtMost;
   const Wide total = column_sum(columns, blocks, reinterpret_cast<Wide*>(room.pool),
                                 [&](int block, int column) { return partial[block * kColumnsAtMost + column]; });
@@ -344,12 +363,28 @@ __device__ void finish_norms(const Chain& chain, int number, const Room& room, b
   __syncthreads();
 }
 
-// The products of a link. Coefficients are there, and the pool is free.
+// What a link needs and no other block has a part in: its first weights, and terms of batch norms. Behind the frame
+// the pool is free.
+__device__ void prepare(const Link& link, const Room& room) {
+  const ConvolutionSizes& sizes = link.sizes;
+  for (int c = static_cast<int>(threadIdx.x); c < sizes.channels; c += kThreads) {
+    if (link.a.has_norm()) room.norm[c] = ChannelNorm::of(link.a.norm, c);
+    for (int n = 0; n < link.norms; ++n) room.means[n * kWidest + c] = link.norm_parts[n].finish.norm.mean[c];
+  }
+  uint8_t* const weights = room.pool + frame_pixels(sizes) * 2 * sizes.outputs;
+  const int taps = min(taps_at_once(sizes.outputs), sizes.taps());
+  const bool is_equal = sizes.outputs == sizes.channels;
+  if (sizes.outputs == 16) stage_weights<16, 16>(link, 0, taps, weights);
+  if (sizes.outputs == 32 && is_equal) stage_weights<32, 32>(link, 0, taps, weights);
+  if (sizes.outputs == 32 && !is_equal) stage_weights<32, 16>(link, 0, taps, weights);
+  if (sizes.outputs == 64 && is_equal) stage_weights<64, 64>(link, 0, taps, weights);
+  if (sizes.outputs == 64 && !is_equal) stage_weights<64, 32>(link, 0, taps, weights);
+}
+
+// The products of a link that has been prepared. Coefficients are there, and the frame's room is free.
 template <int kOutputs, int kChannels>
 __device__ void multiply_link(const Link& link, const Room& room, Held& held) {
   clear_border<kOutputs>(link.sizes, room.pool);
-  stage_weights<kOutputs, kChannels>(link, 0, min(taps_at_once(kOutputs), link.sizes.taps()),
-                                     room.pool + frame_pixels(link.sizes) * Frame<kOutputs>::kPixelBytes);
   stage_gradient<kOutputs>(link, room, held);
   __syncthreads();
   multiply<kOutputs, kChannels>(link, room.pool, held);
@@ -369,12 +404,12 @@ __device__ void read_first(const Chain& chain, Held& held) {
   const ConvolutionSizes& sizes = chain.links[0].sizes;
   const int pixels = sizes.out_height * sizes.out_width;
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + WarpLayout<kChannels>().first_output();
-  const auto read = [&](int i, int pixel, int, int) {
-    const auto words = load_halves<N>(chain.first, first + pixel * kChannels);
+  const auto fetch = [&](int pixel) { return load_halves<N>(chain.first, first + pixel * kChannels); };
+  const auto read = [&](int i, int, int, int, const Pack<Word, N / 2>& words) {
     hold<N>(held.g, i, words);
     hold<N>(held.kept, i, words);
   };
-  for_each_pack<kChannels>(sizes.out_width, pixels, read, held.g, held.kept);
+  for_each_pack<kChannels, 4>(sizes.out_width, pixels, fetch, read, held.g, held.kept);
 }
 
 __global__ void __launch_bounds__(kThreads, 1)
@@ -396,6 +431,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       own[2 * kWidest + c] = link.coefficients[c].constant;
     }
   }
+  prepare(chain.links[0], room);
   __syncthreads();
 
   Held held = {};
@@ -405,10 +441,6 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll 1
   for (int number = 0; number < chain.count; ++number) {
     const Link& link = chain.links[number];
-    for (int c = static_cast<int>(threadIdx.x); c < link.sizes.channels; c += kThreads) {
-      if (link.a.has_norm()) norm[c] = ChannelNorm::of(link.a.norm, c);
-      for (int n = 0; n < link.norms; ++n) means[n * kWidest + c] = link.norm_parts[n].finish.norm.mean[c];
-    }
     const bool is_equal = link.sizes.outputs == link.sizes.channels;
     if (link.sizes.outputs == 16) multiply_link<16, 16>(link, room, held);
     if (link.sizes.outputs == 32 && is_equal) multiply_link<32, 32>(link, room, held);
@@ -419,12 +451,16 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (link.sizes.channels == 32) pass_link<32>(chain, number, room, held);
     if (link.sizes.channels == 64) pass_link<64>(chain, number, room, held);
     if (number + 1 == chain.count) break;
-    if (link.norms > 0) {
-      grid_barrier();
-      finish_norms(chain, number, room, blockIdx.x == 0);
-    } else {
+    if (link.norms == 0) {
       __syncthreads();
+      prepare(chain.links[number + 1], room);
+      continue;
     }
+    GridBarrier barrier;
+    barrier.arrive();
+    prepare(chain.links[number + 1], room);
+    barrier.wait();
+    finish_norms(chain, number, room, blockIdx.x == 0);
   }
 
   if (!last_block(ticket)) return;
@@ -441,6 +477,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 const size_t kMostGradientLinks = Chain::kMost;
+static_assert(Chain::kMost >= 2 && Chain::kMost <= kThreads);  // the last block has a thread for each
+
+int images_of_gradient_chain() {
+  return Context::get().blocks_together(reinterpret_cast<const void*>(gradient_chain_kernel), kThreads);
+}
 
 bool fits_gradient_chain(const ConvolutionSizes& sizes) {
   const bool is_equal = sizes.outputs == sizes.channels, is_wider = sizes.outputs == 2 * sizes.channels;

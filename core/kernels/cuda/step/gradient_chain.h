@@ -47,7 +47,8 @@ class GradientChain {
 
 /// Whether a block can compute the input gradient of a whole image.
 bool fits_gradient_chain(const ConvolutionSizes& sizes);
-/// How many links a launch may have.
+/// How many images and how many links a launch may have.
+int images_of_gradient_chain();
 extern const size_t kMostGradientLinks;
 void launch_gradient_chain(std::vector<GradientLink>& links);
 

@@ -15,37 +15,52 @@ struct ImageLayout : WarpLayout<kChannels> {
   static constexpr int kPixels = WarpLayout<kChannels>::capacity(kRows);
 };
 
-/// An array of the lane's packs, or of rows with two packs each, moved on by so many of them: the first come last.
-template <int kBy, typename T, int kCount>
+/// The first kUsed of an array moved on by kBy: the first come last.
+template <int kBy, int kUsed, typename T, int kCount>
 __device__ void move_on(T (&array)[kCount]) {
-  static_assert(kBy < kCount);
+  static_assert(kBy < kUsed && kUsed <= kCount);
   T first[kBy];
   for (int i = 0; i < kBy; ++i) memcpy(&first[i], &array[i], sizeof(T));
-  for (int i = 0; i + kBy < kCount; ++i) memcpy(&array[i], &array[i + kBy], sizeof(T));
-  for (int i = 0; i < kBy; ++i) memcpy(&array[kCount - kBy + i], &first[i], sizeof(T));
+  for (int i = 0; i + kBy < kUsed; ++i) memcpy(&array[i], &array[i + kBy], sizeof(T));
+  for (int i = 0; i < kBy; ++i) memcpy(&array[kUsed - kBy + i], &first[i], sizeof(T));
 }
 
-/// Calls f(i, pixel, row, column) for the lane's packs, of an image of so many pixels. Registers have no index, and
-/// code for each pack would not fit the instruction cache: i counts a few packs, and behind them the arrays that f
-/// works with, given as well, are moved on, until they are back where they were.
-template <int kChannels, typename F, typename... Arrays>
-__device__ void for_each_pack(int width, int pixels, F&& f, Arrays&... arrays) {
-  constexpr int kRows = ImageLayout<kChannels>::kRows, kPacks = 2 * kRows, kAtOnce = std::min(kPacks, 4);
+/// For the lane's packs, of an image of so many pixels: f(i, pixel, row, column, fetched), where fetched = fetch(pixel)
+/// has been called for kFetched packs before the first of them is worked on. Registers have no index, and code for each
+/// pack would not fit the instruction cache: i counts four packs, and behind them the arrays that f works with, given
+/// as well, are moved on, until they are back where they were. An array has room for 64 numbers of a lane.
+template <int kChannels, int kFetched, typename Fetch, typename F, typename... Arrays>
+__device__ void for_each_pack(int width, int pixels, Fetch&& fetch, F&& f, Arrays&... arrays) {
+  constexpr int kPacks = 2 * ImageLayout<kChannels>::kRows, kAtOnce = std::min(kPacks, 4);
+  constexpr int kPackSize = WarpLayout<kChannels>::kLaneOutputs, kTogether = std::min(kAtOnce, kFetched);
   const WarpLayout<kChannels> warp;
-  int pixel = warp.down * kRows * 16 + warp.lane / 4;
+  int pixel = warp.down * kPacks * 8 + warp.lane / 4;
   int row = pixel / width, column = pixel - row * width;
 #pragma unroll 1
   for (int turn = 0; turn < kPacks / kAtOnce; ++turn) {
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      if (pixel < pixels) f(i, pixel, row, column);
-      pixel += 8;
-      column += 8;
-      while (column >= width) column -= width, ++row;
+    for (int first = 0; first < kAtOnce; first += kTogether) {
+      decltype(fetch(0)) fetched[kTogether] = {};
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i)
+        if (pixel + 8 * i < pixels) fetched[i] = fetch(pixel + 8 * i);
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        if (pixel < pixels) f(first + i, pixel, row, column, fetched[i]);
+        pixel += 8;
+        column += 8;
+        while (column >= width) column -= width, ++row;
+      }
     }
-    if constexpr (kAtOnce < kPacks) (move_on<kAtOnce* int{std::extent_v<Arrays>} / kPacks>(arrays), ...);
+    if constexpr (kAtOnce < kPacks)
+      (move_on<kAtOnce * kPackSize* int{std::extent_v<Arrays>} / 64,
+               kPacks * kPackSize* int{std::extent_v<Arrays>} / 64>(arrays),
+       ...);
   }
 }
+/// Where nothing is fetched.
+struct Nothing {};
+__device__ inline Nothing nothing(int) { return {}; }
 
 /// The pixels of the largest image of so many channels that a block holds; 0 where it holds none.
 constexpr int pixels_of_block(int channels) {

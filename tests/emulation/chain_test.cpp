@@ -1,0 +1,147 @@
+// Chains of convolutions and of input gradients (core/kernels/cuda/step) against the launches that they stand for.
+#include <algorithm>
+#include <vector>
+
+#include "layers/batch_norm.h"
+#include "models/resnet_imagenet.h"
+#include "tests/emulation/block.h"
+#include "tests/emulation/training.h"
+
+using namespace apotnet;
+using namespace apotnet::test;
+
+namespace {
+
+class FreshMemory {
+ public:
+  FreshMemory() {
+    cuda_device();
+    cuda::Context::get().set_fill_fresh_memory(true);
+  }
+  ~FreshMemory() { cuda::Context::get().set_fill_fresh_memory(false); }
+};
+
+struct Step {
+  std::vector<cuda::Node> nodes;
+  Tensor loss, logits;
+  std::vector<Tensor> buffers;
+  std::vector<Tensor> gradients;  // the velocities after a step without weight decay
+
+  size_t jobs_of(std::string_view name) const {
+    size_t jobs = 0;
+    for (const cuda::Node& node : nodes) jobs += node.name == name ? node.jobs : 0;
+    return jobs;
+  }
+};
+
+template <typename Make>
+Step run_step(const Tensor& images, const Tensor& labels, bool chains, Make&& make) {
+  cuda::Context::get().set_blocks_together(chains);
+  Training training(make(), images, labels, kCuda, 0);
+  training.optimizer->set_rate_factor(1);
+  const auto work = cuda_device().repeat();
+  Step step;
+  step.nodes = cuda::Context::get().nodes_of([&] { work->run([&] { training.step(); }); });
+  cuda::Context::get().set_blocks_together(true);
+  CHECK_FALSE(cuda_device().take_trouble());
+  step.loss = training.loss.on({});
+  step.logits = training.logits.on({});
+  for (const auto& buffer : training.model->buffers()) step.buffers.push_back(buffer.tensor->on({}).to(DType::f32));
+  for (const Sgd::State& state : training.optimizer->state()) step.gradients.push_back(state.momentum.on({}));
+  return step;
+}
+
+// The forward half has the same bits; gradients differ by the order of the batch norms' sums, and where that makes a
+// bf16 another one.
+template <typename Make>
+void compare(const Shape& shape, size_t forward, size_t backward, Make&& make) {
+  CAPTURE(shape);
+  Philox random = random_numbers(501);
+  const Tensor images = random_tensor(shape, DType::f32, random);
+  Tensor labels({shape[0]}, DType::s32);
+  for (int32_t& label : labels.data<int32_t>()) label = static_cast<int32_t>(random.below(10));
+  const Step chained = run_step(images, labels, true, make), plain = run_step(images, labels, false, make);
+  CHECK(chained.jobs_of("forward chain") == forward);
+  CHECK(chained.jobs_of("gradient chain") == backward);
+  CHECK(plain.jobs_of("forward chain") + plain.jobs_of("gradient chain") == 0);
+  CHECK(same_bits(chained.loss, plain.loss));
+  CHECK(same_bits(chained.logits, plain.logits));
+  for (size_t i = 0; i < plain.buffers.size(); ++i) CHECK(same_bits(chained.buffers[i], plain.buffers[i]));
+  double worst = 0;
+  for (size_t i = 0; i < plain.gradients.size(); ++i) {
+    CAPTURE(i);
+    const double error = relative_error(chained.gradients[i], plain.gradients[i]);
+    CHECK(error < 2e-3);
+    worst = std::max(worst, error);
+  }
+  MESSAGE("largest difference of a gradient: ", worst);
+}
+
+auto network(const std::string& name, int bits = 4, LevelMethod method = LevelMethod::apot) {
+  ModelSettings settings = settings_of(method, QuantizerVariant::cifar, bits);
+  settings.name = name;
+  return [settings] { return make_model(settings); };
+}
+
+// Four blocks behind a pooling, each of twice the channels.
+auto wide_network(int64_t width) {
+  ResNetImageNet::Plan plan;
+  plan.blocks = {1, 1, 1, 1};
+  plan.width = width;
+  const QuantSettings quant = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 4).quant;
+  return [plan, quant] { return std::make_unique<ResNetImageNet>(plan, 10, quant); };
+}
+
+}  // namespace
+
+TEST_CASE("cuda: chains compute what single launches do, for images of many shapes") {
+  const FreshMemory fresh;
+  const auto resnet8 = network("resnet8");
+  compare({2, 32, 32, 3}, 8, 8, resnet8);
+  compare({3, 13, 16, 3}, 8, 8, resnet8);
+  compare({4, 5, 7, 3}, 8, 8, resnet8);
+  compare({1, 29, 32, 3}, 8, 8, resnet8);
+  compare({2, 1, 2, 3}, 8, 8, resnet8);
+  compare({1, 33, 33, 3}, 0, 0, resnet8);  // more pixels than a block holds
+  compare({5, 8, 8, 3}, 0, 0, resnet8);    // more images than the emulated device has multiprocessors
+}
+
+TEST_CASE("cuda: chains of other levels, deeper networks and more channels") {
+  const FreshMemory fresh;
+  SUBCASE("2 bit") { compare({2, 32, 32, 3}, 8, 8, network("resnet8", 2)); }
+  SUBCASE("uniform") { compare({2, 20, 20, 3}, 8, 8, network("resnet8", 5, LevelMethod::uniform)); }
+  // One that adds what the former launch kept goes alone.
+  SUBCASE("more links than a launch has") { compare({2, 8, 8, 3}, 56, 55, network("resnet56")); }
+  // The gradient of a pooled image is a float32 tensor: who finds that goes alone.
+  SUBCASE("from 16 channels, behind a pooling") { compare({2, 32, 32, 3}, 8, 7, wide_network(16)); }
+  SUBCASE("from 32 channels") { compare({2, 32, 32, 3}, 5, 4, wide_network(32)); }
+  SUBCASE("from 64 channels") { compare({2, 32, 32, 3}, 2, 0, wide_network(64)); }
+}
+
+TEST_CASE("cuda: a batch norm that does not take the batch's statistics ends a chain") {
+  const FreshMemory fresh;
+  // The inner one of the second block, so that 3 of 8 convolutions come before it.
+  compare({2, 16, 16, 3}, 6, 8, [] {
+    ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4);
+    settings.name = "resnet8";
+    auto model = make_model(settings);
+    int number = 0;
+    model->for_each_module([&](Module& module) {
+      if (dynamic_cast<BatchNorm*>(&module) && ++number == 4) module.set_training(false);
+    });
+    return model;
+  });
+}
+
+TEST_CASE("cuda: chains repeat their bits, whatever the order of blocks") {
+  const FreshMemory fresh;
+  Philox random = random_numbers(502);
+  const Tensor images = random_tensor({4, 16, 16, 3}, DType::f32, random), labels = Tensor::zeros({4}, DType::s32);
+  std::vector<Step> steps;
+  for (const uint64_t seed : {31, 32, 33}) {
+    emulation::seed(seed);
+    steps.push_back(run_step(images, labels, true, network("resnet8")));
+  }
+  for (const Step& step : steps)
+    for (size_t i = 0; i < step.gradients.size(); ++i) CHECK(same_bits(step.gradients[i], steps[0].gradients[i]));
+}
