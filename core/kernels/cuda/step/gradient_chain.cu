@@ -31,6 +31,12 @@ __host__ __device__ constexpr int frame_pixels(const ConvolutionSizes& sizes) {
   return (sizes.out_height + 2) * (sizes.out_width + 2);
 }
 
+// Where weights begin in the pool: they are there while its first bytes add up the sums of all blocks.
+__host__ __device__ constexpr int weights_place(const ConvolutionSizes& sizes) {
+  const int frame = frame_pixels(sizes) * 2 * sizes.outputs, sums = kThreads * static_cast<int>(sizeof(Wide));
+  return frame > sums ? frame : sums;
+}
+
 // Weights as bf16 [tap, output, channels] in shared memory, so many taps at once; rows in different banks.
 constexpr int taps_at_once(int outputs) { return outputs == 64 ? 3 : 9; }
 constexpr int row_bytes(int channels) { return 2 * channels + 16; }
@@ -196,7 +202,7 @@ __device__ void multiply(const Link& link, uint8_t* pool, Held& held) {
   using Layout = ImageLayout<kChannels>;
   const ConvolutionSizes& sizes = link.sizes;
   const Layout warp;
-  uint8_t* const weights = pool + frame_pixels(sizes) * Frame<kOutputs>::kPixelBytes;
+  uint8_t* const weights = pool + weights_place(sizes);
   const int frame_width = sizes.out_width + 2;
   for (auto& row : held.sums)  // all of them, so that no register has to keep what is not used
     for (float& sum : row) sum = 0;
@@ -371,7 +377,7 @@ __device__ void prepare(const Link& link, const Room& room) {
     if (link.a.has_norm()) room.norm[c] = ChannelNorm::of(link.a.norm, c);
     for (int n = 0; n < link.norms; ++n) room.means[n * kWidest + c] = link.norm_parts[n].finish.norm.mean[c];
   }
-  uint8_t* const weights = room.pool + frame_pixels(sizes) * 2 * sizes.outputs;
+  uint8_t* const weights = room.pool + weights_place(sizes);
   const int taps = min(taps_at_once(sizes.outputs), sizes.taps());
   const bool is_equal = sizes.outputs == sizes.channels;
   if (sizes.outputs == 16) stage_weights<16, 16>(link, 0, taps, weights);
@@ -493,7 +499,7 @@ bool fits_gradient_chain(const ConvolutionSizes& sizes) {
   const int taps = std::min(taps_at_once(sizes.outputs), sizes.taps());
   return sizes.height * sizes.width <= pixels_of_block(sizes.channels) &&
          sizes.out_height * sizes.out_width <= pixels_of_block(sizes.outputs) &&
-         frame_pixels(sizes) * 2 * sizes.outputs + taps * sizes.outputs * row_bytes(sizes.channels) <= kPoolBytes;
+         weights_place(sizes) + taps * sizes.outputs * row_bytes(sizes.channels) <= kPoolBytes;
 }
 
 void launch_gradient_chain(std::vector<GradientLink>& links) {
