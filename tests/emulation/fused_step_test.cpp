@@ -202,9 +202,23 @@ TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whateve
   }
 }
 
+namespace {
+
+// So many multiprocessors that a batch goes as chains; more fibers than the thread sanitizer has threads for.
+class Multiprocessors {
+ public:
+  explicit Multiprocessors(int count) {
+    if (!emulation::kThreadSanitizer) emulation::set_multiprocessors(count);
+  }
+  ~Multiprocessors() { emulation::set_multiprocessors(4); }
+};
+
+}  // namespace
+
 TEST_CASE("cuda: golden: a fused training step of the authors' ResNet-20 on 32 images") {
   const AuthorsResnet20 authors;
   SKIP_WITHOUT(authors);
+  const Multiprocessors as_many_as_images(32);
   const FreshMemory fresh;
   const Golden golden(authors.expected);
   const CifarRecords batch = authors.first(32);

@@ -127,6 +127,8 @@ const Requirement kRequirements[] = {
     {"batch.cu gather_kernel", {"LDG.E.128"}},
     {"convolve.cu convolve_kernel<", {"IMMA", "LDG.E.128"}},
     {"quantize_convolve.cu quantize_convolve_kernel<", {"IMMA", "LDG.E.128"}},
+    {"forward_chain.cu forward_chain_kernel", {"IMMA", "LDG.E.128", "STG.E.128"}},
+    {"gradient_chain.cu gradient_chain_kernel", {"HMMA", "LDG.E.128", "STG.E.128"}},
     {"quantize_convolve.cu quantize_convolve_kernel<32,", {"STG.E.128"}},
     {"quantize_convolve.cu quantize_convolve_kernel<64,", {"STG.E.128"}},
     {"evaluate.cu evaluate_kernel<8>", {"LDG.E.128"}},

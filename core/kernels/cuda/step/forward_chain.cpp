@@ -66,6 +66,7 @@ bool ForwardChain::add(const QuantizedConvolution& convolution) {
     // It goes in front of the convolution beside it, and finds the value in its place.
     ForwardLink& beside = links_[kept_];
     link.is_projection = true;
+    link.convolution.x.value = beside.convolution.x.value;  // not as it is stored on the way
     link.convolution.values = std::exchange(beside.convolution.values, {});
     link.is_kept = std::exchange(beside.is_kept, true);
     link.adds = std::exchange(beside.adds, false);
