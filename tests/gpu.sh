@@ -107,6 +107,8 @@ check $? "top-1 on cuda within 0.1 points of that on cpu"
 say "" "## Speed" "" "| what | images/s |" "|---|---|"
 say "| training ResNet-20, 4 bit, batch 128, last of three epochs, validation and saving not counted | $(grep '"images_per_second"' "$work/one/metrics.jsonl" | tail -n 1 | value images_per_second) |"
 say "| the same, epoch by epoch | $(grep -o '"images_per_second":[0-9.]*' "$work/one/metrics.jsonl" | cut -d: -f2 | tr '\n' ' ') |"
+APOTNET_CHAINS=off timeout 300 "$apotnet" train "$work/run.json" --device cuda --quiet --out "$work/off" >"$work/off.txt" 2>&1
+say "| the same without chains, epoch by epoch | $(grep -o '"images_per_second":[0-9.]*' "$work/off/metrics.jsonl" | cut -d: -f2 | tr '\n' ' ') |"
 for engine in float integer; do
   for batch in 1 128 1024; do
     rate=$(timeout 120 "$apotnet" bench infer --device cuda --bits 4 --batch $batch --engine $engine --json 2>/dev/null | value images_per_second)

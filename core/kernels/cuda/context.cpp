@@ -1,5 +1,6 @@
 #include "core/kernels/cuda/context.h"
 
+#include <cstdlib>
 #include <utility>
 
 #include "core/base/error.h"
@@ -79,7 +80,8 @@ int Context::blocks_together(const void* kernel, int threads) const {
   int multiprocessors = 0, cooperates = 0, of_each = 0;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, chosen()), "asking for the device");
   check(cudaDeviceGetAttribute(&cooperates, cudaDevAttrCooperativeLaunch, chosen()), "asking for the device");
-  if (!blocks_may_meet_ || !cooperates) return 0;
+  const char* const wanted = std::getenv("APOTNET_CHAINS");
+  if (!blocks_may_meet_ || !cooperates || (wanted && std::string_view(wanted) == "off")) return 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, threads, 0), "asking for a kernel's room");
   return multiprocessors * of_each;
 }

@@ -20,7 +20,7 @@ struct JobPlace {
 /// The jobs of a launch, as a kernel's argument: __grid_constant__, or every thread gets a copy.
 template <typename Job>
 struct Jobs {
-  static constexpr size_t kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096, kOtherArguments = 128;
+  static constexpr size_t kOtherArguments = 128;
   static constexpr int kMost = static_cast<int>(
       std::min<size_t>((kArgumentBytes - kOtherArguments) / (sizeof(Job) + sizeof(int)) - 1, Context::kTickets));
 

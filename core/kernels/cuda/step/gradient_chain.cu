@@ -61,7 +61,7 @@ struct Link {
 };
 
 struct Chain {
-  static constexpr size_t kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096, kOtherArguments = 128;
+  static constexpr size_t kOtherArguments = 128;
   static constexpr size_t kMost = (kArgumentBytes - kOtherArguments - sizeof(Levels)) / sizeof(Link);
 
   const BFloat16* first;          // what the first link begins with
