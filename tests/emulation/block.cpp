@@ -150,6 +150,7 @@ void run_ready_threads(Block& b, const std::function<void()>& kernel, std::vecto
     const bool ended = thread.fiber->resume();
     if (!b.fault.empty()) throw Fault(b.fault);
     if (ended) {
+      if (thread.arrived) throw Fault("a thread ends between arriving and waiting for all blocks");
       thread.wait = Wait::ended;
       ++b.ended;
       if (!kThreadSanitizer) free_fibers.push_back(thread.fiber);
@@ -292,7 +293,7 @@ char all_blocks;
 void grid_arrive(const Location& location) {
   const Unseen unseen;
   if (!block->together) fail_thread("a barrier of all blocks in a launch whose blocks do not run together", location);
-  block->now->arrived = true;
+  if (std::exchange(block->now->arrived, true)) fail_thread("arriving twice at the barrier of all blocks", location);
   release(&all_blocks);
 }
 

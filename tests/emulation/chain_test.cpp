@@ -6,21 +6,13 @@
 #include "layers/batch_norm.h"
 #include "models/resnet_imagenet.h"
 #include "tests/emulation/block.h"
+#include "tests/emulation/fresh_memory.h"
 #include "tests/emulation/training.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
 
 namespace {
-
-class FreshMemory {
- public:
-  FreshMemory() {
-    cuda_device();
-    cuda::Context::get().set_fill_fresh_memory(true);
-  }
-  ~FreshMemory() { cuda::Context::get().set_fill_fresh_memory(false); }
-};
 
 struct Step {
   std::vector<cuda::Node> nodes;
@@ -118,6 +110,14 @@ TEST_CASE("cuda: chains of other levels, deeper networks and more channels") {
   SUBCASE("from 16 channels, behind a pooling") { compare({2, 32, 32, 3}, 8, 7, wide_network(16)); }
   SUBCASE("from 32 channels") { compare({2, 32, 32, 3}, 5, 4, wide_network(32)); }
   SUBCASE("from 64 channels") { compare({2, 32, 32, 3}, 2, 0, wide_network(64)); }
+}
+
+TEST_CASE("cuda: gradients of thresholds that are scaled do not end a chain") {
+  const FreshMemory fresh;
+  ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 3);
+  settings.name = "resnet8";
+  settings.quant.threshold_gradient.scale = 0.1;
+  compare({2, 16, 16, 3}, 8, 8, [&] { return make_model(settings); });
 }
 
 TEST_CASE("cuda: chains can be left out") {

@@ -1,5 +1,6 @@
 // Weight gradients of convolutions of images, against the reference.
 #include "core/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/step/step_kernels.h"
 #include "tests/emulation/gradient_problems.h"
 #include "tests/support/conv_problems.h"
 
@@ -44,6 +45,27 @@ TEST_CASE("cuda: the weight gradient of a convolution of images") {
       return std::vector{gw.on({})};
     });
     CHECK(relative_difference(actual[0], expected) < 2e-6);
+  }
+}
+
+TEST_CASE("cuda: the weight gradient of a convolution of images, from the gradient behind its batch norm") {
+  cuda_device();
+  for (size_t i = 0; i < problems().size(); ++i) {
+    const ConvProblem& problem = problems()[i];
+    INFO(problem.text());
+    Philox random = random_numbers(680 + i);
+    const Tensor x = to_device(random_tensor(problem.x(), DType::f32, random)),
+                 g = to_device(
+                     as_type(random_tensor(problem.y(), DType::f32, random), i % 2 ? DType::f32 : DType::bf16)),
+                 y = to_device(random_tensor(problem.y(), DType::f32, random)),
+                 coefficients = to_device(random_tensor({problem.outputs, 3}, DType::f32, random));
+    const cuda::NormInputGradient gradient{g, {.values = y, .sums = {}, .norm = {}}, coefficients};
+    Tensor gy = device_tensor(problem.y(), DType::f32), expected = device_tensor(problem.w(), DType::f32),
+           gw = device_tensor(problem.w(), DType::f32);
+    cuda::launch_norm_input_gradient(gradient, gy);
+    cuda::launch_image_weight_gradient(gy, x, problem.geometry, expected);
+    cuda::launch_image_weight_gradient(gradient, x, problem.geometry, gw);
+    CHECK(same_bits(gw.on({}), expected.on({})));
   }
 }
 

@@ -3,6 +3,7 @@
 #include "core/kernels/cuda/step/step_kernels.h"
 #include "core/kernels/kernels.h"
 #include "tests/emulation/convolutions_of_codes.h"
+#include "tests/emulation/fresh_memory.h"
 
 using namespace apotnet;
 using namespace apotnet::test;
@@ -11,14 +12,6 @@ using namespace apotnet::cuda;
 namespace {
 
 const Kernels& reference() { return reference_kernels(); }
-
-class FreshMemory {
- public:
-  FreshMemory() { Context::get().set_fill_fresh_memory(true); }
-  ~FreshMemory() { Context::get().set_fill_fresh_memory(false); }
-  FreshMemory(const FreshMemory&) = delete;
-  FreshMemory& operator=(const FreshMemory&) = delete;
-};
 
 // Codes up to `most`, of either sign for s8; the largest is frequent.
 Tensor random_codes(const Shape& shape, DType dtype, int most, Philox& random) {

@@ -12,6 +12,7 @@
 #include "models/resnet_imagenet.h"
 #include "tests/emulation/block.h"
 #include "tests/emulation/fiber.h"
+#include "tests/emulation/fresh_memory.h"
 #include "tests/emulation/runtime.h"
 #include "tests/emulation/training.h"
 #include "tests/support/authors_resnet20.h"
@@ -41,15 +42,6 @@ struct FoundGradients {
     }
     of["thresholds"] = Tensor::from<float>({static_cast<int64_t>(thresholds.size())}, thresholds);
   }
-};
-
-class FreshMemory {
- public:
-  FreshMemory() {
-    cuda_device();
-    cuda::Context::get().set_fill_fresh_memory(true);
-  }
-  ~FreshMemory() { cuda::Context::get().set_fill_fresh_memory(false); }
 };
 
 // `fuses`: whether the step is one that the rules see through.

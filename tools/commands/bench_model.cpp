@@ -21,6 +21,7 @@
 #include "tools/bench/calibration.h"
 #include "tools/bench/measure.h"
 #include "tools/commands/bench.h"
+#include "tools/commands/foreign.h"
 #include "tools/fixed.h"
 #include "tools/training/evaluate.h"
 #include "tools/training/model_file.h"
@@ -33,6 +34,7 @@ struct ModelBench {
   std::string name;  // train or infer
   std::string model, checkpoint, data;
   std::optional<int> bits;
+  std::optional<std::string> method;
   int64_t batch = 128;
   std::string engine = "float";  // of inference: integer, or empty for integer where the network can be one
   double seconds = 5;
@@ -47,25 +49,30 @@ struct Problem {
 };
 
 // Height and width of what the network was trained on or, with random weights, is made for.
-int64_t side_of_images(const Problem& problem, const Dataset& dataset) {
-  if (problem.run && dataset.info().resized_side > 0) return problem.run->data.image_size;
-  return model_input(problem.settings.name)[1];
+int64_t side_of_images(const Problem& problem) {
+  if (!problem.run) return model_input(problem.settings.name)[1];
+  const DatasetInfo own = dataset_info(problem.run->data.name);
+  return own.resized_side > 0 ? problem.run->data.image_size : own.height;
+}
+
+std::shared_ptr<const Dataset> open_data(const ModelBench& bench, const RunConfig& run) {
+  const DataSpec spec = parse_data_spec(bench.data);
+  return open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test,
+                      {.pictures = dataset_options(run).pictures});
 }
 
 // The first images of the test split instead of random ones.
-Problem with_data(Problem problem, const ModelBench& bench) {
-  const DataSpec spec = parse_data_spec(bench.data);
-  const PictureOptions pictures = dataset_options(problem.run.value_or(RunConfig{})).pictures;
-  const auto dataset = open_dataset(spec.name, resolve_data_root(spec.root, ""), Split::test, {.pictures = pictures});
-  require_channels(*problem.model, spec.name, dataset->channels());
-  if (const int64_t side = side_of_images(problem, *dataset); dataset->height() != side || dataset->width() != side)
-    fail(ErrorCategory::usage, "--data ", bench.data, ": has images of ", dataset->height(), " x ", dataset->width(),
-         ", the network takes ", side, " x ", side);
+Problem with_data(Problem problem, const std::shared_ptr<const Dataset>& dataset, const ModelBench& bench) {
+  require_channels(*problem.model, dataset->name(), dataset->channels());
   if (dataset->classes() > problem.settings.classes)
     fail(ErrorCategory::usage, "--data ", bench.data, ": has ", dataset->classes(), " classes, the network ",
          problem.settings.classes);
+  if (const int64_t side = side_of_images(problem); dataset->height() != side || dataset->width() != side)
+    fail(ErrorCategory::usage, "--data ", bench.data, ": has images of ", dataset->height(), " x ", dataset->width(),
+         ", the network takes ", side, " x ", side);
   if (dataset->size() < bench.batch)
-    fail(ErrorCategory::usage, "--batch ", bench.batch, ": ", spec.name, " has only ", dataset->size(), " test images");
+    fail(ErrorCategory::usage, "--batch ", bench.batch, ": ", dataset->name(), " has only ", dataset->size(),
+         " test images");
   Loader loader(dataset, {.batch = bench.batch, .workers = 0});
   const auto batch = loader.next();
   problem.images = batch->images;
@@ -73,9 +80,11 @@ Problem with_data(Problem problem, const ModelBench& bench) {
   return problem;
 }
 
-Problem with_random_weights(const ModelBench& bench) {
+Problem with_random_weights(const ModelBench& bench, const Dataset* dataset) {
   const std::string name = bench.model.empty() ? "resnet20" : bench.model;
   ModelSettings settings{.name = name, .classes = model_input(name)[1] == 224 ? 1000 : 10, .quant = {}};
+  if (dataset) settings.classes = dataset->classes();
+  if (bench.method) settings.quant.method = parse_level_method(*bench.method);
   settings.quant.weight_bits = settings.quant.activation_bits = bench.bits.value_or(4);
   Problem problem{settings, make_model(settings), {}, {}, {}};
   Philox weights(1, RandomStream::weights);
@@ -83,17 +92,21 @@ Problem with_random_weights(const ModelBench& bench) {
   return problem;
 }
 
-Problem with_weights_of_file(const ModelBench& bench) {
-  OpenedModel opened = open_model(bench.checkpoint, bench.bits);
+Problem with_weights_of_file(const ModelBench& bench, bool quiet) {
+  OpenedModel opened = open_model(bench.checkpoint, {bench.bits, bench.method}, quiet);
   if (!bench.model.empty() && bench.model != opened.settings.name)
     fail(ErrorCategory::usage, "--model ", bench.model, ": ", bench.checkpoint, " holds a ", opened.settings.name,
          "; leave --model out");
   return {opened.settings, std::move(opened.model), std::move(opened.run), {}, {}};
 }
 
-Problem make_problem(const ModelBench& bench) {
-  Problem problem = bench.checkpoint.empty() ? with_random_weights(bench) : with_weights_of_file(bench);
-  if (!bench.data.empty()) return with_data(std::move(problem), bench);
+Problem make_problem(const ModelBench& bench, bool quiet) {
+  Problem problem;
+  std::shared_ptr<const Dataset> dataset;
+  if (!bench.checkpoint.empty()) problem = with_weights_of_file(bench, quiet);
+  if (!bench.data.empty()) dataset = open_data(bench, problem.run.value_or(RunConfig{}));
+  if (bench.checkpoint.empty()) problem = with_random_weights(bench, dataset.get());
+  if (dataset) return with_data(std::move(problem), dataset, bench);
   const Shape one = model_input(problem.settings.name);
   problem.images = Tensor({bench.batch, one[1], one[2], one[3]}, DType::f32);
   problem.labels = Tensor({bench.batch}, DType::s32);
@@ -180,7 +193,7 @@ void run(ModelBench bench, const CommandContext& context) {
   const bool trains = bench.name == "train";
   const Compute compute =
       trains ? Compute{apply_compute_options(context.options), {}} : apply_device_options(context.options);
-  const Problem problem = make_problem(bench);
+  const Problem problem = make_problem(bench, context.options.quiet);
   const auto step =
       trains ? training_step(problem) : inference_step(problem, bench, compute.device, context.options.quiet);
   const Peaks before = measure_peaks();
@@ -201,8 +214,10 @@ CLI::App* add(CLI::App& parent, CommandContext& context, const std::shared_ptr<M
       ->check(CLI::IsMember(model_names()));
   command->add_option("--bits", bench->bits, "Bit width, 2 to 8, or 32: float (default: 4, or that of --checkpoint)")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 32}));
+  command->add_option("--method", bench->method, "Levels: apot (default), pot or uniform; or those of --checkpoint")
+      ->check(CLI::IsMember({"apot", "pot", "uniform"}));
   command->add_option("--checkpoint", bench->checkpoint,
-                      "Weights of a file, with --bits where it does not say, in place of random ones");
+                      "Weights of a file, with --bits and --method where it does not say, in place of random ones");
   command->add_option("--data", bench->data, "Test images, as in cifar10:DIR, in place of random ones");
   command->add_option("--batch", bench->batch, "Images per step")->check(CLI::Range(1, 65536));
   command->add_option("--seconds", bench->seconds, "How long to measure")->check(number_between(0, 3600));

@@ -203,7 +203,9 @@ std::vector<PictureSplit> splits_of(const fs::path& root) {
       if (missing) throw *missing;
       missing = error;
     }
-  if (missing) std::cerr << "apotnet: " << missing->what() << std::endl;
+  if (missing)
+    std::cerr << "apotnet: warning: " << splits[0].folder.string() << " is indexed alone: " << missing->what()
+              << std::endl;
   return splits;
 }
 

@@ -72,7 +72,7 @@ void run_eval(const EvalOptions& options, CommandContext& context) {
   if (!integer && compute.device != Device{}) opened.model->move_to(compute.device);
   const auto dataset = open_test_split(options, opened);
   require_channels(*opened.model, dataset->name(), dataset->channels());
-  require_same_classes(opened.class_names, *dataset);
+  require_same_classes(options.checkpoint, opened.class_names, *dataset);
   const int64_t classes = opened.settings.classes;
   const Evaluation found = integer ? evaluate_integer(*opened.model, classes, dataset, compute.device)
                                    : evaluate(*opened.model, classes, dataset);

@@ -132,7 +132,7 @@ void study_checkpoint(RunReport& report, const OpenedModel& opened, const std::s
     report.test_missing = text("the data are not there: ", error.what());
     return;
   }
-  require_same_classes(opened.class_names, *test);
+  require_same_classes(report.checkpoint, opened.class_names, *test);
   report.test = test_report(*test, found ? *found : evaluate(*opened.model, opened.settings.classes, test));
 }
 

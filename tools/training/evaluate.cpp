@@ -80,13 +80,14 @@ void require_channels(Model& model, const std::string& dataset, int64_t channels
          channels == 1 ? " channel" : " channels", ", the model takes ", first[3]);
 }
 
-void require_same_classes(const std::vector<std::string>& trained_on, const Dataset& dataset) {
+void require_same_classes(const std::string& checkpoint, const std::vector<std::string>& trained_on,
+                          const Dataset& dataset) {
   // As a checkpoint holds them: the name of a folder may be any bytes.
   const auto stored = [](const std::string& name) { return json_text(nlohmann::json(name)); };
   const std::vector<std::string>& names = dataset.class_names();
   for (size_t i = 0; i < std::min(names.size(), trained_on.size()); ++i)
     if (stored(names[i]) != stored(trained_on[i]))
-      fail(ErrorCategory::configuration, "class ", i, " of ", dataset.name(), " is ", printable(names[i]),
+      fail(ErrorCategory::configuration, checkpoint, ": class ", i, " of ", dataset.name(), " is ", printable(names[i]),
            ", that of the checkpoint ", printable(trained_on[i]), "; give the data it was trained on");
 }
 

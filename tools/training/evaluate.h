@@ -26,7 +26,8 @@ void require_channels(Model& model, const std::string& dataset, int64_t channels
 
 /// Error(configuration) naming the first difference where a checkpoint has names of classes and the data have others.
 /// How many there are is not compared.
-void require_same_classes(const std::vector<std::string>& trained_on, const Dataset& dataset);
+void require_same_classes(const std::string& checkpoint, const std::vector<std::string>& trained_on,
+                          const Dataset& dataset);
 
 /// Runs the model in evaluation mode over all of `dataset`; leaves it in the mode it was in.
 /// Error(configuration) when data and model differ in their number of classes or channels; Error(diverged) naming the

@@ -2,12 +2,12 @@
 // and a vendor's kernels leave most of a device idle. Products and sums are float32.
 #include "core/kernels/cuda/convolution_sizes.h"
 #include "core/kernels/cuda/kernels.h"
-#include "core/kernels/cuda/wide.h"
+#include "core/kernels/cuda/step/stored_gradient.h"
 
 namespace apotnet::cuda {
 namespace {
 
-constexpr int kMostChannels = 4;                             // of the input: more are for tensor cores
+constexpr int kMostInputs = 4;                               // of the input: more are for tensor cores
 constexpr int kOutputs = 16;                                 // channels of gy, of a block
 constexpr int kTileRows = kThreads / 32, kTileColumns = 32;  // output pixels, a row for each warp
 constexpr int kQuads = kTileRows * kTileColumns * kOutputs / 4;
@@ -21,20 +21,50 @@ struct ImagePlan : ConvolutionSizes {
   int tiles_down, tiles_across, tiles;
 };
 
+// gy as it is stored, or as it is computed where it is read.
+struct StoredGradient {
+  const float* gy;
+
+  struct Terms {};
+  __device__ Terms terms(int) const { return {}; }
+  __device__ Pack<float, 4> at(int64_t i, const Terms&) const { return load<4>(gy, i); }
+};
+struct ComputedGradient {  // NormInputGradient
+  GradientInput g;
+  const float* x;
+  const ChannelGradient* coefficients;
+
+  struct Terms {
+    ChannelGradient own[4];
+  };
+  __device__ Terms terms(int channel) const {
+    return {{coefficients[channel], coefficients[channel + 1], coefficients[channel + 2], coefficients[channel + 3]}};
+  }
+  __device__ Pack<float, 4> at(int64_t i, const Terms& terms) const {
+    Pack<float, 4> result = g.at<4>(i);
+    const Pack<float, 4> xs = load<4>(x, i);
+    for (int j = 0; j < 4; ++j)
+      result[j] = norm_input_gradient(result[j], xs[j], terms.own[j].factor, terms.own[j].slope, terms.own[j].constant);
+    return result;
+  }
+};
+
 // Stages the tile's part of gy, [pixel, output], and the input below it, [pixel, channel]; zeros beyond the edges.
-__device__ void stage(const ImagePlan& plan, int tile, int first_output, const float* gy, const float* x,
+template <typename Gradient>
+__device__ void stage(const ImagePlan& plan, int tile, int first_output, const Gradient& gy, const float* x,
                       Pack<float, 4>* gradients, float* box) {
   const int thread = static_cast<int>(threadIdx.x);
   const int image = tile / (plan.tiles_across * plan.tiles_down);
   const int top = tile / plan.tiles_across % plan.tiles_down * kTileRows,
             left = tile % plan.tiles_across * kTileColumns;
+  const int first_channel = first_output + thread % (kOutputs / 4) * 4;
+  const auto terms = gy.terms(first_channel);
   Pack<float, 4> own[kQuads / kThreads] = {};
   for (int i = 0; i < kQuads / kThreads; ++i) {
     const int n = thread + i * kThreads, pixel = n / (kOutputs / 4);
     const int row = top + pixel / kTileColumns, column = left + pixel % kTileColumns;
     const int64_t place = (int64_t{image} * plan.out_height + row) * plan.out_width + column;
-    if (row < plan.out_height && column < plan.out_width)
-      own[i] = load<4>(gy, place * plan.outputs + first_output + n % (kOutputs / 4) * 4);
+    if (row < plan.out_height && column < plan.out_width) own[i] = gy.at(place * plan.outputs + first_channel, terms);
   }
   for (int i = 0; i < kQuads / kThreads; ++i) gradients[thread + i * kThreads] = own[i];
 
@@ -60,9 +90,9 @@ __device__ void add_up(const float* partial, int count, int step, float (&totals
 }
 
 // A lane has one term of each output, and sums over a row of each tile.
-__global__ void __launch_bounds__(kThreads)
-    image_weight_gradient_kernel(ImagePlan plan, const float* gy, const float* x, float* gw, float* partial,
-                                 unsigned* tickets) {
+template <typename Gradient>
+__global__ void __launch_bounds__(kThreads) image_weight_gradient_kernel(ImagePlan plan, Gradient gy, const float* x,
+                                                                         float* gw, float* partial, unsigned* tickets) {
   using Quad = Pack<float, 4>;
   SHARED_ARRAY(Quad, gradients, kQuads);
   SHARED_ARRAY(float, box, kMostBox);
@@ -129,23 +159,41 @@ ImagePlan plan_of(const ConvolutionSizes& sizes) {
 }  // namespace
 
 bool is_of_images(const Shape& x, const Shape& w, const Conv2dGeometry& geometry) {
-  if (geometry.groups != 1 || w[0] % kOutputs != 0 || w[3] > kMostChannels || w[1] * w[2] * w[3] > 32) return false;
+  if (geometry.groups != 1 || w[0] % kOutputs != 0 || w[3] > kMostInputs || w[1] * w[2] * w[3] > 32) return false;
   const int64_t height = (kTileRows - 1) * geometry.stride + w[1], width = (kTileColumns - 1) * geometry.stride + w[2];
   return height <= kMostBox && width <= kMostBox && height * width * w[3] <= kMostBox &&
          w[0] / kOutputs * (kBlocks / kGroup + 1) <= Context::kTickets && x.elements() <= INT32_MAX;
 }
 
-void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw) {
+namespace {
+
+template <typename Gradient>
+void run(const Shape& y, size_t reads, const Gradient& gy, const Tensor& x, const Conv2dGeometry& geometry,
+         Tensor& gw) {
   require(is_of_images(x.shape(), gw.shape(), geometry), "not a convolution of images: ", x.shape(), " by ",
           gw.shape());
-  require(x.size(3) == gw.size(3) && gy.shape() == Shape{x.size(0), geometry.output_size(x.size(1), gw.size(1)),
-                                                         geometry.output_size(x.size(2), gw.size(2)), gw.size(0)},
-          "an image weight gradient of ", x.shape(), " and ", gy.shape(), " for a weight ", gw.shape());
+  require(x.size(3) == gw.size(3) && y == Shape{x.size(0), geometry.output_size(x.size(1), gw.size(1)),
+                                                geometry.output_size(x.size(2), gw.size(2)), gw.size(0)},
+          "an image weight gradient of ", x.shape(), " and ", y, " for a weight ", gw.shape());
   const ImagePlan plan = plan_of(sizes_of(x.shape(), gw.shape(), geometry));
   const dim3 grid(static_cast<unsigned>(std::min(plan.tiles, kBlocks)), static_cast<unsigned>(plan.outputs / kOutputs));
   Scratch<float> partial(size_t{grid.x} * grid.y * kEntries);
-  launch({"image weight gradient", gy.bytes() + x.bytes(), gw.bytes()}, image_weight_gradient_kernel, grid, plan,
-         input<float>(gy), input<float>(x), output<float>(gw), partial.data(), Context::get().tickets());
+  launch({"image weight gradient", reads + x.bytes(), gw.bytes()}, image_weight_gradient_kernel<Gradient>, grid, plan,
+         gy, input<float>(x), output<float>(gw), partial.data(), Context::get().tickets());
+}
+
+}  // namespace
+
+void launch_image_weight_gradient(const Tensor& gy, const Tensor& x, const Conv2dGeometry& geometry, Tensor& gw) {
+  run(gy.shape(), gy.bytes(), StoredGradient{input<float>(gy)}, x, geometry, gw);
+}
+
+void launch_image_weight_gradient(const NormInputGradient& gy, const Tensor& x, const Conv2dGeometry& geometry,
+                                  Tensor& gw) {
+  require(!gy.x.sums && gy.g.shape() == gy.x.shape(), "an image's convolution with an output of codes");
+  const ComputedGradient computed{GradientInput(gy.g), input<float>(gy.x.values),
+                                  reinterpret_cast<const ChannelGradient*>(input<float>(gy.coefficients))};
+  run(gy.g.shape(), gy.g.bytes() + gy.x.values.bytes(), computed, x, geometry, gw);
 }
 
 }  // namespace apotnet::cuda

@@ -24,7 +24,7 @@ inline constexpr int kThreads = 256;
 /// Bytes of arguments that a kernel may have.
 inline constexpr size_t kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096;
 
-/// Whether the blocks of a launch come and go, or are all there at the same time and may meet (grid_barrier()). The
+/// Whether the blocks of a launch come and go, or are all there at the same time and may meet (GridBarrier). The
 /// latter takes a device with room for them.
 enum class Blocks { in_turn, together };
 

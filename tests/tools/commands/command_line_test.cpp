@@ -273,8 +273,9 @@ TEST_CASE("an interrupt finishes the step, saves and exits with 130") {
   const TemporaryFolder folder;
   // status.json is there when the first step begins, and that one is made whenever the signal comes.
   const Finished finished = run_program(
-      "(while kill -0 $$ && ! test -e " + folder / "run/status.json" +
-      "; do sleep 0.02; done; kill -INT $$) 2>/dev/null & exec " + std::string(APOTNET_BINARY) + " " +
+      "(n=0; while kill -0 $$ && ! test -e " + folder / "run/status.json" +
+      "; do sleep 0.02; n=$((n + 1)); test $n -lt 6000 || kill -KILL $$; done; kill -INT $$) 2>/dev/null & exec " +
+      std::string(APOTNET_BINARY) + " " +
       tiny_training(folder / "run", "--set data.train_count=1000 --set data.batch=8 --set stages.0.epochs=10000"));
   CHECK(finished.exit_code == 130);
   const TensorFile saved = read_safetensors(folder / "run/checkpoints/last.safetensors");
@@ -377,6 +378,14 @@ TEST_CASE("bench takes the weights of a checkpoint, and says whose they are") {
   CHECK(line["weight_bits"] == 3);
   CHECK(line["activation_bits"] == 2);
   CHECK(apotnet_program("bench infer --seconds 0 --data nosuch:x").exit_code == 64);
+  // What a network was trained on counts, not what networks of its name are made for.
+  REQUIRE(apotnet_program(tiny_training(folder / "small",
+                                        "--set model.name=resnet18 --set data.train_count=26 "
+                                        "--set data.test_count=10 --set data.validation=10"))
+              .exit_code == 0);
+  CHECK(apotnet_program("bench infer --seconds 0 --batch 4 --data shapes10 --checkpoint " +
+                        folder / "small/checkpoints/last.safetensors")
+            .exit_code == 0);
 }
 
 TEST_CASE("bench kernels prints a line for every kernel, and no peak where the instructions are missing") {

@@ -27,7 +27,7 @@ MemoryDataset data_of(const std::vector<std::string>& class_names) {
 
 TEST_CASE("classes of data and checkpoint are compared by name where both have names") {
   const auto check = [](const std::vector<std::string>& trained, const std::vector<std::string>& data) {
-    require_same_classes(trained, data_of(data));
+    require_same_classes("last.safetensors", trained, data_of(data));
   };
   CHECK_NOTHROW(check({"a", "b"}, {"a", "b"}));
   CHECK_NOTHROW(check({}, {"a", "b"}));                        // the file has none
@@ -38,6 +38,7 @@ TEST_CASE("classes of data and checkpoint are compared by name where both have n
   } catch (const Error& error) {
     CHECK(error.category() == ErrorCategory::configuration);
     CHECK(std::string(error.what()) ==
-          "class 1 of things is \"c\", that of the checkpoint \"b\\x0a\"; give the data it was trained on");
+          "last.safetensors: class 1 of things is \"c\", that of the checkpoint \"b\\x0a\"; give the data it was "
+          "trained on");
   }
 }

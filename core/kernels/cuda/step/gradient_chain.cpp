@@ -20,11 +20,11 @@ bool GradientChain::follows(GradientLink& link) const {
 
 bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convolution, const ValueGradient& value) {
   const auto& [gy, w, geometry] = *convolution;
-  // What is read beside the value's own operand is sums: there is no room for the reading of more.
-  const auto is_alone = [&](const NormGradient& norm) {
+  // What is read beside the value's own operand is sums: there is no room for the reading of floats.
+  const auto reads_floats = [&](const NormGradient& norm) {
     return !norm.operand.sums && !is_same(norm.operand.values, value.value.a.values);
   };
-  if (!gy.computed || !gy.computed->x.sums || std::ranges::any_of(value.norms, is_alone) || value.value.b ||
+  if (!gy.computed || !gy.computed->x.sums || std::ranges::any_of(value.norms, reads_floats) || value.value.b ||
       !value.quantized || value.norms.size() > 2 || value.out.dtype() != DType::bf16 ||
       links_.size() >= kMostGradientLinks)
     return false;
@@ -38,7 +38,7 @@ bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convol
   } else if (value.levels != links_[0].value.levels || !follows(link)) {
     return false;
   }
-  // What is kept has the shape of this gradient, or is a projection's where the convolution narrows the channels.
+  // The one kept is added where the same lanes have it, which is where it has this one's shape.
   link.adds = value.other.defined();
   if (link.adds && !(is_same(value.other, kept_) && value.other.shape() == value.out.shape())) return false;
 

@@ -363,7 +363,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 
   if (!last_block(ticket)) return;
-  finish_norms(chain, chain.count - 1, room, true);
+  if (chain.links[chain.count - 1].norms > 0) finish_norms(chain, chain.count - 1, room, true);
   const Wide alpha =
       column_sum(chain.count, static_cast<int>(gridDim.x), reinterpret_cast<Wide*>(pool),
                  [&](int block, int link) { return chain.alpha_partial[link * static_cast<int>(gridDim.x) + block]; });

@@ -22,9 +22,10 @@ struct GradientLink {
   bool is_projection = false;  // of the gradient that the next link begins with; its own is kept
   bool adds = false;           // the one kept is the value's `other`
   bool keeps = false;          // its own is kept in its place
-  bool is_given = true;        // gy's coefficients are in memory
-  int norm = 0;                // else they are those of this batch norm of the last link but a projection
-  int users = 0;               // who may read `out`, but for links of the chain; it is stored for them
+  bool is_given = true;        // gy's coefficients are in memory, else the last link but a projection has found them
+  int norm = 0;   // which of a block's two sets of them it takes: given ones lie at the link's own number in
+                  // the chain, else they are those of this batch norm of the link that found them
+  int users = 0;  // who may read `out`, but for links of the chain; it is stored for them
 };
 
 /// Input gradients that follow each other in one launch: a ForwardChain backwards. A block has one image; gradients

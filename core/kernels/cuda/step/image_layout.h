@@ -27,8 +27,9 @@ __device__ void move_on(T (&array)[kCount]) {
 
 /// For the lane's packs, of an image of so many pixels: f(i, pixel, row, column, fetched), where fetched = fetch(pixel)
 /// has been called for kFetched packs before the first of them is worked on. Registers have no index, and code for each
-/// pack would not fit the instruction cache: i counts four packs, and behind them the arrays that f works with, given
-/// as well, are moved on, until they are back where they were. An array has room for 64 numbers of a lane.
+/// pack would not fit the instruction cache: so i is 0 to 3 in each turn, and the arrays that f works with, given as
+/// well, are moved on behind a turn. Each turn finds its packs in the first places; at the end all are back where they
+/// were. An array has room for 64 numbers of a lane.
 template <int kChannels, int kFetched, typename Fetch, typename F, typename... Arrays>
 __device__ void for_each_pack(int width, int pixels, Fetch&& fetch, F&& f, Arrays&... arrays) {
   constexpr int kPacks = 2 * ImageLayout<kChannels>::kRows, kAtOnce = std::min(kPacks, 4);

@@ -18,6 +18,7 @@ const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
       {"conv2d_codes_statistics", &Lowering::convolve},
       {"conv2d_codes_backward_input", &Lowering::convolve_backward_input},
       {"conv2d_codes_backward_weight", &Lowering::convolve_backward_weight},
+      {"conv2d_backward_weight", &Lowering::image_weight_gradient},
       {"quantize_weight_backward", &Lowering::quantize_weight_backward},
       {"weight_norm_backward", &Lowering::weight_norm_backward},
       {"scale", &Lowering::scale},
@@ -93,6 +94,9 @@ void Lowering::end_chains() {
     launches_.emplace_back([chain = std::exchange(forward_chain_, {})]() mutable { chain.launch(); });
   if (!gradient_chain_.empty())
     launches_.emplace_back([chain = std::exchange(gradient_chain_, {})]() mutable { chain.launch(); });
+  chained_.clear();
+  for (const TracedCall* call : std::exchange(chain_scalings_, {}))
+    launches_.emplace_back([call = *call] { call.replay(call, cuda_kernels()); });
 }
 
 size_t Lowering::next_use(const Tensor& tensor) const {

@@ -76,6 +76,20 @@ bool Lowering::convolve_backward_weight(const TracedCall& call) {
   return true;
 }
 
+// gy stays known as what it is made of, for any other reader.
+bool Lowering::image_weight_gradient(const TracedCall& call) {
+  const auto &gy = call.get<Tensor>(0), &x = call.get<Tensor>(1), &gw = call.get<Tensor>(3);
+  const auto& geometry = call.get<Conv2dGeometry>(2);
+  const auto gradient = norm_gradients_.find(gy.raw());
+  if (gradient == norm_gradients_.end() || gradient->second.second.x.sums || values_.contains(x.raw()) ||
+      !is_of_images(x.shape(), gw.shape(), geometry))
+    return false;
+  emit([computed = gradient->second.second, x = Tensor(x), geometry, own = Tensor(gw)]() mutable {
+    launch_image_weight_gradient(computed, x, geometry, own);
+  });
+  return true;
+}
+
 bool Lowering::quantize_weight_backward(const TracedCall& call) {
   const auto found = weight_end_of_.extract(call.get<Tensor>(0).raw());
   if (found.empty()) return false;
@@ -107,6 +121,10 @@ bool Lowering::weight_norm_backward(const TracedCall& call) {
 }
 
 bool Lowering::scale(const TracedCall& call) {
+  if (chained_.contains(call.get<Tensor>(0).raw())) {
+    chain_scalings_.push_back(&call);
+    return true;
+  }
   if (!promised_.contains(call.get<Tensor>(0).raw())) return false;
   scalings_.push_back(&call);
   promised_.insert(call.get<Tensor>(2).raw());
@@ -125,9 +143,15 @@ void Lowering::finish_weights() {
 }
 
 void Lowering::emit_input_gradient(const std::shared_ptr<ConvolutionGradient>& conv, const ValueGradient& gradient) {
-  if (gradient_chain_.add(conv, gradient)) return;
+  const auto joins = [&] {
+    if (!gradient_chain_.add(conv, gradient)) return false;
+    chained_.insert(gradient.galpha.raw());
+    return true;
+  };
+  if (!forward_chain_.empty()) end_chains();
+  if (joins()) return;
   end_chains();
-  if (gradient_chain_.add(conv, gradient)) return;
+  if (joins()) return;
   emit([conv, own = gradient]() mutable { launch_input_gradient(conv->gy, conv->w, conv->geometry, own); });
 }
 

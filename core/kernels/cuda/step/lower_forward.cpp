@@ -138,6 +138,7 @@ bool Lowering::convolve(const TracedCall& call) {
   codes_.erase(found);
   if (w.shape()[0] <= kFusedChannels) {
     const QuantizedConvolution convolution{codes, values, w, geometry, sums, statistics};
+    if (!gradient_chain_.empty()) end_chains();
     if (!forward_chain_.add(convolution)) {
       end_chains();
       if (!forward_chain_.add(convolution))

@@ -42,6 +42,7 @@ class Lowering {
   // Backward (lower_backward.cpp).
   bool convolve_backward_input(const TracedCall& call);
   bool convolve_backward_weight(const TracedCall& call);
+  bool image_weight_gradient(const TracedCall& call);
   bool quantize_weight_backward(const TracedCall& call);
   bool weight_norm_backward(const TracedCall& call);
   bool scale(const TracedCall& call);
@@ -114,10 +115,12 @@ class Lowering {
   std::map<Address, std::shared_ptr<ConvolutionGradient>> convolution_of_output_;
   std::map<Address, Tensor> stored_output_gradients_;
   std::vector<WeightGradient> weight_gradients_;
-  std::vector<WeightGradientEnd> weight_ends_;  // of the same convolutions
-  std::map<Address, size_t> weight_end_of_;     // by the newest form of the gradient
-  std::set<Address> promised_;                  // gradients that finish_weights() writes
-  std::vector<const TracedCall*> scalings_;     // of such gradients, to be done behind it
+  std::vector<WeightGradientEnd> weight_ends_;     // of the same convolutions
+  std::map<Address, size_t> weight_end_of_;        // by the newest form of the gradient
+  std::set<Address> promised_;                     // gradients that finish_weights() writes
+  std::vector<const TracedCall*> scalings_;        // of such gradients, to be done behind it
+  std::set<Address> chained_;                      // gradients of thresholds that the waiting chain writes
+  std::vector<const TracedCall*> chain_scalings_;  // of such gradients, to be done behind it
 };
 
 }  // namespace apotnet::cuda

@@ -104,6 +104,10 @@ struct NormInputGradient {
 /// dx as bf16 or f32.
 void launch_norm_input_gradient(const NormInputGradient& gradient, Tensor& dx);
 
+/// launch_image_weight_gradient() (kernels.h) of a dx that is computed where it is read; gradient.x is floats.
+void launch_image_weight_gradient(const NormInputGradient& gradient, const Tensor& x, const Conv2dGeometry& geometry,
+                                  Tensor& gw);
+
 /// What a batch norm learns of the gradient g of its output: the sums over it (F11).
 struct NormGradient {
   Operand operand;       // the batch norm with its input
