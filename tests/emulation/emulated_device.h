@@ -68,6 +68,7 @@ inline float __fmaf_rd(float a, float b, float c) {
   const float nearest = std::fma(a, b, c);
   return std::fma(a, b, c - nearest) < 0 ? std::nextafter(nearest, -HUGE_VALF) : nearest;
 }
+inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyint(value)); }
 inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 /// What was written before a fence is seen behind a later one. Atomic operations order nothing, as on a device.
 inline void __threadfence() {

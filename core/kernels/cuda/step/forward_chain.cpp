@@ -51,11 +51,12 @@ bool ForwardChain::projects(const QuantizedConvolution& convolution) const {
          stands_for(value.a, value.relu, kept.convolution) && convolution.y.shape() == kept.convolution.y.shape();
 }
 
-bool ForwardChain::add(const QuantizedConvolution& convolution) {
+bool ForwardChain::add(const QuantizedConvolution& convolution, const std::shared_ptr<StoredValue>& stored) {
   const auto& [x, values, w, geometry, y, statistics] = convolution;
   const auto plan = plan_of_image(sizes_of(x.value.shape(), w.shape(), geometry));
   if (!plan || plan->images > images_of_forward_chain() || links_.size() >= kMostForwardLinks) return false;
-  ForwardLink link{.convolution = convolution, .plan = *plan, .norm = {}};
+  ForwardLink link{.convolution = convolution, .plan = *plan, .norm = {}, .stored = stored, .distances = {}};
+  link.calls = stored ? 2 : 0;  // the one that makes it, and the quantizer
   if (links_.empty()) {
     link.is_kept = true;
     links_.push_back(std::move(link));
@@ -68,6 +69,8 @@ bool ForwardChain::add(const QuantizedConvolution& convolution) {
     link.is_projection = true;
     link.convolution.x.value = beside.convolution.x.value;  // not as it is stored on the way
     link.convolution.values = std::exchange(beside.convolution.values, {});
+    link.stored = beside.stored;
+    link.calls = link.stored ? 1 : 0;
     link.is_kept = std::exchange(beside.is_kept, true);
     link.adds = std::exchange(beside.adds, false);
     link.keeps = std::exchange(beside.keeps, false);
@@ -78,9 +81,20 @@ bool ForwardChain::add(const QuantizedConvolution& convolution) {
   links_.back().norm = x.value.a.norm;
   link.adds = link.keeps = x.value.b.has_value();
   if (link.adds && links_[kept_].is_projection) links_[kept_].norm = x.value.b->norm;
+  if (link.adds && !links_[kept_].is_projection && links_[kept_].stored) ++links_[kept_].calls;
   if (link.keeps) kept_ = links_.size();
   links_.push_back(std::move(link));
   return true;
+}
+
+void ForwardChain::finish() {
+  if (links_.size() == 1) return;
+  for (ForwardLink& link : links_) {
+    if (!link.stored) continue;
+    link.stored->calls -= link.calls;
+    link.distances = Tensor(link.stored->values.shape(), DType::s8, kCuda);
+    link.stored->rounded.push_back({link.convolution.x.alpha, link.convolution.x.codes.codes, link.distances});
+  }
 }
 
 void ForwardChain::launch() {

@@ -3,6 +3,7 @@
 
 #include "core/kernels/cuda/grid_barrier.h"
 #include "core/kernels/cuda/step/code_tile.h"
+#include "core/kernels/cuda/step/distance.h"
 #include "core/kernels/cuda/step/image_layout.h"
 
 namespace apotnet::cuda {
@@ -11,7 +12,7 @@ namespace {
 using Vector = Pack<Word, 4>;
 
 // Shared memory for codes and weights.
-constexpr int kPoolBytes = 46592;
+constexpr int kPoolBytes = 46336;
 // Room for the terms of a batch norm; those of a projection's come behind.
 constexpr int kTerms = 64;
 
@@ -41,6 +42,11 @@ __device__ void keep(Held& held, int i, const Pack<float, N>& values) {
   for (int j = 0; j < N; ++j) held.kept[i * N + j] = values[j];
 }
 
+bool stores_values(const ForwardLink& link) {
+  return link.convolution.values.defined() && (!link.stored || link.stored->is_read());
+}
+bool stores_distances(const ForwardLink& link) { return link.stored && !link.stored->is_read(); }
+
 // ForwardLink on the device.
 struct Link {
   TilePlan plan;
@@ -50,7 +56,8 @@ struct Link {
   const float* alpha;
   float* x_step;
   uint8_t* codes;
-  float* values;  // null: not stored
+  float* values;      // null: not stored
+  int8_t* distances;  // of these; null: not stored
   const int8_t* w;
   SumOutput y;
   StatisticsArrays statistics;
@@ -67,7 +74,8 @@ struct Link {
         alpha(input<float>(link.convolution.x.alpha)),
         x_step(output<float>(link.convolution.x.codes.step)),
         codes(output<uint8_t>(link.convolution.x.codes.codes)),
-        values(link.convolution.values.defined() ? output<float>(link.convolution.values) : nullptr),
+        values(stores_values(link) ? output<float>(link.convolution.values) : nullptr),
+        distances(stores_distances(link) ? output<int8_t>(link.distances) : nullptr),
         w(input<int8_t>(link.convolution.w.codes)),
         y(link.convolution.y),
         statistics(link.convolution.statistics, link.convolution.y.shape().elements()),
@@ -99,7 +107,7 @@ struct Room {
   uint8_t* pool;
   int* offsets;
   ChannelNorm* terms;
-  uint8_t* table;
+  uint8_t *table, *units;  // of codes, of distances
 
   __device__ uint8_t* box() const { return pool; }
   __device__ uint8_t* weights(const TilePlan& plan) const {
@@ -143,7 +151,9 @@ __device__ void round_value(const Chain& chain, const Link& link, const Room& ro
   const int channel = WarpLayout<kChannels>().first_output(), pixels = plan.height * plan.width;
   const int pixel_bytes = TilePlan::pixel_bytes(plan.unit_shift);
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;  // all images fit the device
-  const ClippedQuotient quotient(link.alpha[0]);
+  const float alpha = link.alpha[0];
+  const ClippedQuotient quotient(alpha);
+  const Distances in_bytes(chain.levels, room.units);
   const ChannelNorm* const terms = room.terms + channel;
   const auto round = [&](int i, int pixel, int row, int column, Nothing) {
     Pack<float, N> value = kept_of<N>(held, i);
@@ -158,9 +168,15 @@ __device__ void round_value(const Chain& chain, const Link& link, const Room& ro
     }
     const int place = first + pixel * kChannels;
     if (link.values) store_whole(link.values, place, value);
-    Pack<Word, N / 4> codes{};
-    for (int j = 0; j < N; ++j)
-      codes[j / 4] |= Word{project<uint8_t>(quotient(value[j]), chain.levels, room.table)} << (j % 4 * 8);
+    Pack<Word, N / 4> codes{}, distances{};
+    for (int j = 0; j < N; ++j) {
+      const float z = quotient(value[j]);
+      const auto code = project<uint8_t>(z, chain.levels, room.table);
+      codes[j / 4] |= Word{code} << (j % 4 * 8);
+      if (link.distances)
+        distances[j / 4] |= Word{static_cast<uint8_t>(in_bytes.of(value[j], alpha, z, code))} << (j % 4 * 8);
+    }
+    if (link.distances) store_whole(reinterpret_cast<Word*>(link.distances + place), 0, distances);
     store_whole(reinterpret_cast<Word*>(link.codes + place), 0, codes);
     const int down = row + plan.padding, across = column + plan.padding;
     int box_row = down, box_column = across;
@@ -252,8 +268,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   SHARED_ARRAY(int, offsets, TilePlan::kMostUnits);
   SHARED_ARRAY(ChannelNorm, terms, 2 * kTerms);
   SHARED_ARRAY(uint8_t, table, kTableSize);
-  const Room room{reinterpret_cast<uint8_t*>(pool), offsets, terms, table};
+  SHARED_ARRAY(uint8_t, units, kDistanceTable);
+  const Room room{reinterpret_cast<uint8_t*>(pool), offsets, terms, table, units};
   fill_table(chain.levels, table);
+  Distances::fill(chain.levels, units);
   if (blockIdx.x == 0)
     for (int i = static_cast<int>(threadIdx.x); i < chain.count; i += kThreads)
       store_step(chain.links[i].alpha[0], static_cast<float>(chain.levels.k), chain.links[i].x_step, trouble);
@@ -343,8 +361,9 @@ void launch_forward_chain(std::vector<ForwardLink>& links) {
     const size_t running = statistics.running_mean.defined() ? 2 * statistics.running_mean.bytes() : 0;
     const size_t both = statistics.accumulators.bytes() + running;
     node.reads += w.codes.bytes() + both;
-    node.writes += x.codes.codes.bytes() + (values.defined() ? values.bytes() : 0) + y.narrow.bytes() +
-                   2 * statistics.mean.bytes() + both;
+    const size_t stored =
+        (stores_values(links[i]) ? values.bytes() : 0) + (stores_distances(links[i]) ? links[i].distances.bytes() : 0);
+    node.writes += x.codes.codes.bytes() + stored + y.narrow.bytes() + 2 * statistics.mean.bytes() + both;
   }
   launch(node, Blocks::together, forward_chain_kernel, dim3(static_cast<unsigned>(links[0].plan.images)), *chain,
          Context::get().trouble(), Context::get().ticket());

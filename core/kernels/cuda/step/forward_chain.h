@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -12,11 +13,14 @@ namespace apotnet::cuda {
 struct ForwardLink {
   QuantizedConvolution convolution;
   TilePlan plan;
-  std::optional<BatchNormTerms> norm;  // behind it, where the chain goes on from its sums
-  bool is_kept = false;                // its value is the one kept: out of memory at first
-  bool adds = false;                   // or that of the batch norm plus the one kept
-  bool keeps = false;                  // and is kept in its place
-  bool is_projection = false;          // of the value of the next link; its sums, normalised, are kept in the end
+  std::optional<BatchNormTerms> norm;   // behind it, where the chain goes on from its sums
+  std::shared_ptr<StoredValue> stored;  // what it rounds, where that is stored
+  Tensor distances;                     // of this value to the levels of its own quantizer
+  size_t calls = 0;                     // of the step that have it among their arguments, as far as the chain does them
+  bool is_kept = false;                 // its value is the one kept: out of memory at first
+  bool adds = false;                    // or that of the batch norm plus the one kept
+  bool keeps = false;                   // and is kept in its place
+  bool is_projection = false;           // of the value of the next link; its sums, normalised, are kept in the end
 };
 
 /// Quantized convolutions that follow each other in one launch. A block has one image from the first convolution to the
@@ -29,8 +33,11 @@ class ForwardChain {
   /// Makes the convolution part of the chain if it goes on from there: its value is that of the last sums behind their
   /// batch norm and a ReLU, plus where it is a sum the value before the block; or it projects that value. The first may
   /// round any value. Images have to fit a block, and the batch the device.
-  bool add(const QuantizedConvolution& convolution);
+  /// `stored` is where the convolution's `values` are defined.
+  bool add(const QuantizedConvolution& convolution, const std::shared_ptr<StoredValue>& stored);
   bool empty() const { return links_.empty(); }
+  /// No link comes any more: stored values learn what the chain does with them.
+  void finish();
   void launch();
 
  private:

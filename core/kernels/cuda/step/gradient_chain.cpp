@@ -25,12 +25,12 @@ bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convol
     return !norm.operand.sums && !is_same(norm.operand.values, value.value.a.values);
   };
   if (!gy.computed || !gy.computed->x.sums || std::ranges::any_of(value.norms, reads_floats) || value.value.b ||
-      !value.quantized || value.norms.size() > 2 || value.out.dtype() != DType::bf16 ||
-      links_.size() >= kMostGradientLinks)
+      !value.quantized || static_cast<int>(value.norms.size()) > norms_at_most(w.shape()[3]) ||
+      value.out.dtype() != DType::bf16 || links_.size() >= kMostGradientLinks)
     return false;
   const ConvolutionSizes sizes = sizes_of(value.out.shape(), w.shape(), geometry);
   if (!fits_gradient_chain(sizes) || sizes.images > images_of_gradient_chain()) return false;
-  GradientLink link{.convolution = convolution, .value = value};
+  GradientLink link{.convolution = convolution, .value = value, .stored = {}, .rounded = {}};
   link.is_projection = sizes.taps() == 1;
   if (link.is_projection && (!value.norms.empty() || value.masks || value.other.defined())) return false;
   if (links_.empty()) {
@@ -52,6 +52,21 @@ bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convol
   if (!link.is_projection) gradient_ = value.out, found_by_ = links_.size();
   links_.push_back(std::move(link));
   return true;
+}
+
+void GradientChain::finish(const std::map<const std::byte*, std::shared_ptr<StoredValue>>& stored_values) {
+  if (links_.size() == 1) return;
+  for (GradientLink& link : links_) {
+    const Operand& operand = link.value.value.a;
+    const auto found = operand.values.defined() ? stored_values.find(operand.values.raw()) : stored_values.end();
+    if (found == stored_values.end() || operand.norm) continue;
+    for (const StoredValue::Rounded& rounded : found->second->rounded) {
+      if (!is_same(rounded.alpha, link.value.alpha)) continue;
+      link.stored = found->second;
+      link.rounded = rounded;
+      link.stored->calls -= link.value.masks ? 2 : 1;  // the quantizer, and the end of the block that made the value
+    }
+  }
 }
 
 void GradientChain::launch() {

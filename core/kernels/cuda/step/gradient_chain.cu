@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/kernels/cuda/grid_barrier.h"
+#include "core/kernels/cuda/step/distance.h"
 #include "core/kernels/cuda/step/gradient_frame.h"
 #include "core/kernels/cuda/step/value_gradient.h"
 
@@ -12,10 +13,12 @@ namespace {
 
 using Vector = Pack<Word, 4>;
 
-constexpr int kWidest = 64, kNorms = 2;
-constexpr int kColumnsAtMost = (1 + kNorms) * kWidest;  // of sums: over g, and over its products
+constexpr int kWidest = 64, kMostNorms = 2;
+constexpr int kColumnsAtMost = (1 + kMostNorms) * kWidest;  // of sums: over g, and over its products
 // Shared memory for the gradients of outputs, a frame of zeros around them, and weights; in turn for sums.
-constexpr int kPoolBytes = 44032;
+constexpr int kPoolBytes = 43904;
+
+bool reads_distances(const GradientLink& link) { return link.stored && !link.stored->is_read(); }
 
 // GradientLink on the device.
 struct Link {
@@ -29,9 +32,11 @@ struct Link {
   const int8_t* w;
   const float* w_step;
   OperandArrays a;
+  const int8_t* distances;  // with codes in place of a; null: not so
+  const uint8_t* codes;
   const float* alpha;
   float* galpha;
-  NormPart norm_parts[kNorms];
+  NormPart norm_parts[kMostNorms];
   BFloat16* out;  // null: nobody reads it
 
   Link(GradientLink& link, bool is_last, int turn_)
@@ -54,6 +59,8 @@ struct Link {
         w(input<int8_t>(link.convolution->w.codes)),
         w_step(input<float>(link.convolution->w.step)),
         a(link.value.value.a),
+        distances(reads_distances(link) ? input<int8_t>(link.rounded.distances) : nullptr),
+        codes(reads_distances(link) ? input<uint8_t>(link.rounded.codes) : nullptr),
         alpha(input<float>(link.value.alpha)),
         galpha(output<float>(link.value.galpha)),
         norm_parts{NormPart::of(link.value, 0), NormPart::of(link.value, 1)},
@@ -79,11 +86,11 @@ struct Chain {
 // Everything that a block has in shared memory.
 struct Room {
   uint8_t* pool;
-  ChannelNorm* norm;    // of the value's operand
-  float* means;         // [kNorms, 64]
-  float* coefficients;  // [kNorms, 3, 64]
-  Wide* totals;         // [kColumnsAtMost]
-  const uint8_t* table;
+  ChannelNorm* norm;             // of the value's operand
+  float* means;                  // [kMostNorms, 64]
+  float* coefficients;           // [kMostNorms, 3, 64]
+  Wide* totals;                  // [kColumnsAtMost]
+  const uint8_t *table, *units;  // of codes, of distances
 };
 
 // What a lane has of an image, in the order of its packs: of the fewest channels all of it, of more the first part.
@@ -145,19 +152,17 @@ __device__ void stage_gradient(const Link& link, const Room& room, Held& held) {
 
 // From the gradient of the codes to that of the value's operands (ValueGradient), and its sums.
 template <int kChannels>
-using LaneValueSums = ValueSums<WarpLayout<kChannels>::kLaneOutputs, kNorms>;
+using LaneValueSums = ValueSums<WarpLayout<kChannels>::kLaneOutputs, norms_at_most(kChannels)>;
 template <int kChannels>
 __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& link, const Room& room, Held& held) {
   using Layout = WarpLayout<kChannels>;
-  constexpr int N = Layout::kLaneOutputs;
+  constexpr int N = Layout::kLaneOutputs, kNorms = norms_at_most(kChannels);
   const int pixels = link.sizes.height * link.sizes.width, channel = Layout().first_output();
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;
   const float w_step = link.w_step[0], alpha = link.alpha[0], k = static_cast<float>(chain.levels.k);
   const float a_step = link.a.step();
   const ClippedQuotient quotient(alpha);
-  Pack<float, N> scale{}, shift{};
-  for (int j = 0; j < N; ++j)
-    if (link.a.has_norm()) scale[j] = room.norm[channel + j].scale, shift[j] = room.norm[channel + j].shift;
+  const Distances in_bytes(chain.levels, room.units);
   LaneValueSums<kChannels> found = {};
   float steps[kNorms];
   for (int n = 0; n < kNorms; ++n) steps[n] = link.norm_parts[n].operand.step();
@@ -168,7 +173,13 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
   const auto fetch = [&](int pixel) {
     const int place = first + pixel * kChannels;
     Fetched fetched;
-    fetched.a = link.a.fetch<N>(place);
+    if (link.distances) {
+      const auto distances = load<N / 4>(reinterpret_cast<const Word*>(link.distances + place), 0),
+                 codes = load<N / 4>(reinterpret_cast<const Word*>(link.codes + place), 0);
+      for (int j = 0; j < N / 4; ++j) fetched.a[j] = distances[j], fetched.a[N / 4 + j] = codes[j];
+    } else {
+      fetched.a = link.a.fetch<N>(place);
+    }
     for (int n = 0; n < kNorms; ++n)
       if (link.norm_parts[n].source == Source::memory)
         fetched.norms[n] = link.norm_parts[n].operand.sums.fetch<N>(place);
@@ -178,13 +189,26 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
     const int place = first + pixel * kChannels;
     Pack<float, N> g;
     for (int j = 0; j < N; ++j) g[j] = held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2] * w_step;
-    const Pack<float, N> as = link.a.finish_raw<N>(fetched.a, place, a_step);
-    Pack<float, N> values = as;
-    link.a.finish(values, scale, shift);
-    if (link.relu) rectify(values);
-    leave_quantizer(
-        g, values, alpha, k, quotient, chain.levels, [&](int at) { return static_cast<float>(room.table[at]) * alpha; },
-        found.alpha);
+    Pack<float, N> as{}, values{};  // with distances of the value only whether it is positive
+    if (link.distances) {
+      for (int j = 0; j < N; ++j) {
+        const int distance = static_cast<int8_t>(fetched.a[j / 4] >> (j % 4 * 8));
+        const int code = static_cast<uint8_t>(fetched.a[N / 4 + j / 4] >> (j % 4 * 8));
+        found.alpha = fmaf(g[j], in_bytes.alpha_factor(distance, code), found.alpha);
+        if (Distances::is_above(distance)) g[j] = 0;
+        values[j] = Distances::is_positive(distance) ? 1.0f : 0.0f;
+      }
+    } else {
+      as = values = link.a.finish_raw<N>(fetched.a, place, a_step);
+      Pack<float, N> scale{}, shift{};
+      for (int j = 0; j < N; ++j)
+        if (link.a.has_norm()) scale[j] = room.norm[channel + j].scale, shift[j] = room.norm[channel + j].shift;
+      link.a.finish(values, scale, shift);
+      if (link.relu) rectify(values);
+      leave_quantizer(
+          g, values, alpha, k, quotient, chain.levels,
+          [&](int at) { return static_cast<float>(room.table[at]) * alpha; }, found.alpha);
+    }
     if (link.adds) {
       const Pack<float, N> others = widened<N>(words_of<N>(held.kept, i));
       for (int j = 0; j < N; ++j) g[j] += others[j];
@@ -206,6 +230,7 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
     }
   };
   for_each_pack<kChannels, 1>(link.sizes.width, pixels, fetch, pass, held.sums, held.g, held.kept);
+  if (link.distances) found.alpha *= alpha;
   // Of an image of more channels the rest is not used, and no register has to keep it.
   for (int i = ImageLayout<kChannels>::kRows * N; i < 32; ++i) held.g[i] = 0;
   return found;
@@ -215,8 +240,8 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
 template <int kChannels>
 __device__ void add_up(const Chain& chain, int number, const Room& room, const LaneValueSums<kChannels>& found) {
   using Layout = ImageLayout<kChannels>;
-  constexpr int N = WarpLayout<kChannels>::kLaneOutputs, kSums = 1 + kNorms, kColumns = kSums * kChannels,
-                kRows = Layout::kDown * 8;
+  constexpr int N = WarpLayout<kChannels>::kLaneOutputs, kNorms = norms_at_most(kChannels), kSums = 1 + kNorms,
+                kColumns = kSums * kChannels, kRows = Layout::kDown * 8;
   static_assert(kColumns <= kThreads && kRows * kColumns * sizeof(float) + kThreads * sizeof(Wide) <= kPoolBytes);
   auto* const wide = reinterpret_cast<Wide*>(room.pool);
   auto* const matrix = reinterpret_cast<float*>(wide + kThreads);  // [row, sum, channel]
@@ -315,13 +340,15 @@ __global__ void __launch_bounds__(kThreads, 1)
     gradient_chain_kernel(const __grid_constant__ Chain chain, unsigned* ticket) {
   SHARED_ARRAY(Vector, pool, kPoolBytes / sizeof(Vector));
   SHARED_ARRAY(ChannelNorm, norm, kWidest);
-  SHARED_ARRAY(float, means, kNorms* kWidest);
-  SHARED_ARRAY(float, coefficients, kNorms * 3 * kWidest);
+  SHARED_ARRAY(float, means, kMostNorms* kWidest);
+  SHARED_ARRAY(float, coefficients, kMostNorms * 3 * kWidest);
   SHARED_ARRAY(Wide, totals, kColumnsAtMost);
   SHARED_ARRAY(uint8_t, table, kTableSize);
-  const Room room{reinterpret_cast<uint8_t*>(pool), norm, means, coefficients, totals, table};
+  SHARED_ARRAY(uint8_t, units, kDistanceTable);
+  const Room room{reinterpret_cast<uint8_t*>(pool), norm, means, coefficients, totals, table, units};
   fill_table(chain.levels, table);
-  for (int number = 0; number < min(chain.count, kNorms); ++number) {
+  Distances::fill(chain.levels, units);
+  for (int number = 0; number < min(chain.count, kMostNorms); ++number) {
     const Link& link = chain.links[number];
     float* const own = coefficients + link.norm * 3 * kWidest;
     for (int c = static_cast<int>(threadIdx.x); c < link.sizes.outputs && link.is_given; c += kThreads) {
@@ -414,7 +441,10 @@ void launch_gradient_chain(std::vector<GradientLink>& links) {
     const Link& own = *new (&chain->links[chain->count++]) Link(link, i + 1 == links.size(), turn);
     if (own.norms > 0) turn = 1 - turn;
     reads(link.convolution->gy.computed->x);
-    reads(link.value.value.a);
+    if (own.distances)
+      node.reads += link.rounded.distances.bytes() + link.rounded.codes.bytes();
+    else
+      reads(link.value.value.a);
     for (const NormGradient& norm : link.value.norms) reads(norm.operand);
     node.reads += link.convolution->w.codes.bytes();
     node.writes += (own.stored ? link.convolution->gy.stored.bytes() : 0) + (own.out ? link.value.out.bytes() : 0);

@@ -90,10 +90,14 @@ void Lowering::store(Address address) {
 }
 
 void Lowering::end_chains() {
-  if (!forward_chain_.empty())
+  if (!forward_chain_.empty()) {
+    forward_chain_.finish();
     launches_.emplace_back([chain = std::exchange(forward_chain_, {})]() mutable { chain.launch(); });
-  if (!gradient_chain_.empty())
+  }
+  if (!gradient_chain_.empty()) {
+    gradient_chain_.finish(stored_values_);
     launches_.emplace_back([chain = std::exchange(gradient_chain_, {})]() mutable { chain.launch(); });
+  }
   chained_.clear();
   for (const TracedCall* call : std::exchange(chain_scalings_, {}))
     launches_.emplace_back([call = *call] { call.replay(call, cuda_kernels()); });
@@ -103,6 +107,12 @@ size_t Lowering::next_use(const Tensor& tensor) const {
   for (size_t i = position_ + 1; i < trace_.size(); ++i)
     if (!done_[i] && std::ranges::find(trace_[i].addresses, tensor.raw()) != trace_[i].addresses.end()) return i;
   return trace_.size();
+}
+
+size_t Lowering::calls_with(const Tensor& tensor) const {
+  return static_cast<size_t>(std::ranges::count_if(trace_, [&](const TracedCall& call) {
+    return std::ranges::find(call.addresses, tensor.raw()) != call.addresses.end();
+  }));
 }
 
 std::optional<StepProgram> lower_step(const std::vector<TracedCall>& trace) { return Lowering(trace).run(); }

@@ -136,12 +136,17 @@ bool Lowering::convolve(const TracedCall& call) {
     if (codes.value.relu) not_negative_.insert(values.raw());
   }
   codes_.erase(found);
+  std::shared_ptr<StoredValue> stored;
+  if (values.defined()) {
+    stored = std::make_shared<StoredValue>(StoredValue{values, calls_with(values), {}});
+    stored_values_[values.raw()] = stored;
+  }
   if (w.shape()[0] <= kFusedChannels) {
     const QuantizedConvolution convolution{codes, values, w, geometry, sums, statistics};
     if (!gradient_chain_.empty()) end_chains();
-    if (!forward_chain_.add(convolution)) {
+    if (!forward_chain_.add(convolution, stored)) {
       end_chains();
-      if (!forward_chain_.add(convolution))
+      if (!forward_chain_.add(convolution, stored))
         emit([own = QuantizedConvolution(convolution)]() mutable { launch_quantize_and_convolve(own); });
     }
   } else {

@@ -83,6 +83,8 @@ class Lowering {
   size_t next_use(const Tensor& tensor) const;
   void keep(const TracedCall& call);
   void store(Address address);
+  // How many calls have this tensor among their arguments.
+  size_t calls_with(const Tensor& tensor) const;
   // What waits for the next convolution or gradient to join it is launched before anything else.
   void end_chains();
   template <typename Launch>
@@ -99,6 +101,7 @@ class Lowering {
   std::vector<std::function<void()>> launches_;
   ForwardChain forward_chain_;
   GradientChain gradient_chain_;
+  std::map<Address, std::shared_ptr<StoredValue>> stored_values_;  // by convolutions that have rounded them
 
   std::set<Address> seen_;                              // by calls before this one
   std::map<Address, std::pair<Tensor, Value>> values_;  // not stored

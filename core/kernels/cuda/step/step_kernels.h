@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -85,6 +86,19 @@ struct QuantizedConvolution {
   Conv2dGeometry geometry;
   Sums y;
   StatisticsOutput statistics;
+};
+/// Its `values`, as chains of convolutions and of input gradients see them: where nobody else has to read them, what a
+/// gradient needs of them is stored instead (distance.h).
+struct StoredValue {
+  Tensor values;
+  size_t calls = 0;  // of the step that have the value among their arguments, but for those in chains
+  struct Rounded {
+    Tensor alpha, codes, distances;  // distances s8, as codes
+  };
+  std::vector<Rounded> rounded;  // by each quantizer
+
+  /// Known when the whole step is.
+  bool is_read() const { return calls > 0; }
 };
 /// For O up to kFusedChannels: each block computes all outputs of a tile.
 void launch_quantize_and_convolve(QuantizedConvolution& convolution);
