@@ -108,8 +108,8 @@ auto pooled_network() {
 // Two blocks of so many channels behind the first convolution and, up to 32, one of twice as many.
 class FewBlocks : public Model {
  public:
-  explicit FewBlocks(int64_t width)
-      : first_(3, width, 3, 1, 1, FirstLastRule::apot_compat),
+  explicit FewBlocks(int64_t width, int64_t inputs = 3, int64_t kernel = 3)
+      : first_(inputs, width, kernel, 1, kernel / 2, FirstLastRule::apot_compat),
         norm_(width),
         linear_(width == 64 ? width : 2 * width, 10, FirstLastRule::apot_compat) {
     const QuantSettings quant = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4).quant;
@@ -158,6 +158,9 @@ TEST_CASE("cuda: chains of other levels, deeper networks and more channels") {
   SUBCASE("more links than a launch has") { compare({1, 8, 8, 3}, 56, 56, network("resnet56")); }
   // The gradient of a pooled image is a float32 tensor: who finds that goes alone.
   SUBCASE("from 16 channels, behind a pooling") { compare({2, 32, 32, 3}, 8, 7, pooled_network()); }
+  SUBCASE("images of one channel, 5 x 5") {
+    compare({2, 12, 19, 1}, 7, 7, [] { return std::make_unique<FewBlocks>(16, 1, 5); });
+  }
   SUBCASE("from 32 channels") {
     compare({2, 16, 16, 3}, 7, 7, [] { return std::make_unique<FewBlocks>(32); });
   }

@@ -69,6 +69,41 @@ TEST_CASE("cuda: the weight gradient of a convolution of images, from the gradie
   }
 }
 
+TEST_CASE("cuda: the first convolution by itself, as chains compute it") {
+  cuda_device();
+  const std::vector<ConvProblem> list{
+      {"3x3", 3, 9, 35, 3, 16, 3, 3, {1, 1, 1}},
+      {"3x3 of four channels", 1, 32, 32, 4, 16, 3, 3, {1, 1, 1}},
+      {"5x5, one channel", 2, 17, 5, 1, 16, 5, 5, {1, 2, 1}},
+      {"1x1", 2, 3, 40, 2, 16, 1, 1, {1, 0, 1}},
+  };
+  for (size_t i = 0; i < list.size(); ++i) {
+    const ConvProblem& problem = list[i];
+    INFO(problem.text());
+    const bool fits = cuda::fits_image_chain(problem.x(), problem.w(), problem.geometry);
+    CHECK(fits == (problem.channels * problem.kernel_h * problem.kernel_w <= 32));
+    if (!fits) continue;
+    Philox random = random_numbers(690 + i);
+    const Tensor x = random_tensor(problem.x(), DType::f32, random), w = random_tensor(problem.w(), DType::f32, random);
+    Tensor expected(problem.y(), DType::f32);
+    reference_kernels().conv->conv2d(x, w, problem.geometry, expected);
+    cuda::ImageConvolution convolution;
+    convolution.x = to_device(x);
+    convolution.w = to_device(w);
+    convolution.geometry = problem.geometry;
+    const std::vector<Tensor> actual = same_in_every_order([&] {
+      convolution.y = device_tensor(problem.y(), DType::f32);
+      cuda::launch_image_convolution(convolution);
+      return std::vector{convolution.y.on({})};
+    });
+    CHECK(relative_difference(actual[0], expected) < 2e-6);
+  }
+  CHECK_FALSE(cuda::fits_image_chain({2, 33, 33, 3}, {16, 3, 3, 3}, {1, 1, 1}));
+  CHECK_FALSE(cuda::fits_image_chain({2, 32, 32, 3}, {32, 3, 3, 3}, {1, 1, 1}));
+  CHECK_FALSE(cuda::fits_image_chain({2, 32, 32, 3}, {16, 3, 3, 3}, {2, 1, 1}));
+  CHECK_FALSE(cuda::fits_image_chain({2, 32, 32, 3}, {16, 3, 3, 3}, {1, 0, 1}));
+}
+
 TEST_CASE("cuda: convolutions that are not of images") {
   CHECK(cuda::is_of_images({128, 32, 32, 3}, {16, 3, 3, 3}, {1, 1, 1}));
   CHECK_FALSE(cuda::is_of_images({8, 224, 224, 3}, {64, 7, 7, 3}, {2, 3, 1}));

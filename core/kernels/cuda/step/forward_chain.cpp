@@ -56,7 +56,6 @@ bool ForwardChain::add(const QuantizedConvolution& convolution, const std::share
   const auto plan = plan_of_image(sizes_of(x.value.shape(), w.shape(), geometry));
   if (!plan || plan->images > images_of_forward_chain() || links_.size() >= kMostForwardLinks) return false;
   ForwardLink link{.convolution = convolution, .plan = *plan, .norm = {}, .stored = stored, .distances = {}};
-  link.calls = stored ? 2 : 0;  // the one that makes it, and the quantizer
   if (links_.empty()) {
     link.is_kept = true;
     links_.push_back(std::move(link));
@@ -70,7 +69,7 @@ bool ForwardChain::add(const QuantizedConvolution& convolution, const std::share
     link.convolution.x.value = beside.convolution.x.value;  // not as it is stored on the way
     link.convolution.values = std::exchange(beside.convolution.values, {});
     link.stored = beside.stored;
-    link.calls = link.stored ? 1 : 0;
+    link.calls = 1;
     link.is_kept = std::exchange(beside.is_kept, true);
     link.adds = std::exchange(beside.adds, false);
     link.keeps = std::exchange(beside.keeps, false);
@@ -81,14 +80,21 @@ bool ForwardChain::add(const QuantizedConvolution& convolution, const std::share
   links_.back().norm = x.value.a.norm;
   link.adds = link.keeps = x.value.b.has_value();
   if (link.adds && links_[kept_].is_projection) links_[kept_].norm = x.value.b->norm;
-  if (link.adds && !links_[kept_].is_projection && links_[kept_].stored) ++links_[kept_].calls;
+  if (link.adds && !links_[kept_].is_projection) ++links_[kept_].calls;
   if (link.keeps) kept_ = links_.size();
   links_.push_back(std::move(link));
   return true;
 }
 
-void ForwardChain::finish() {
+void ForwardChain::finish(const std::shared_ptr<ImageConvolution>& image) {
   if (links_.size() == 1) return;
+  const Value& first = links_[0].convolution.x.value;
+  if (image && !first.b && first.relu && is_same(first.a.values, image->y) && first.a.norm &&
+      is_same(first.a.norm->mean, image->mean) && is_same(first.a.norm->variance, image->variance)) {
+    image_ = image;
+    image_->calls -= 2;  // the convolution and its statistics
+    for (size_t i = 0; i <= (links_[0].is_projection ? 1 : 0); ++i) image_->calls -= links_[i].calls;
+  }
   for (ForwardLink& link : links_) {
     if (!link.stored) continue;
     link.stored->calls -= link.calls;
@@ -101,7 +107,7 @@ void ForwardChain::launch() {
   if (links_.size() == 1)
     launch_quantize_and_convolve(links_[0].convolution);
   else
-    launch_forward_chain(links_);
+    launch_forward_chain(links_, image_ && !image_->is_read() ? image_.get() : nullptr);
 }
 
 }  // namespace apotnet::cuda

@@ -4,7 +4,9 @@
 #include "core/kernels/cuda/grid_barrier.h"
 #include "core/kernels/cuda/step/code_tile.h"
 #include "core/kernels/cuda/step/distance.h"
+#include "core/kernels/cuda/step/image_convolution.h"
 #include "core/kernels/cuda/step/image_layout.h"
+#include "core/kernels/cuda/step/value_gradient.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -87,19 +89,56 @@ struct Link {
   __device__ float step(const Levels& levels) const { return alpha[0] / static_cast<float>(levels.k) * y.step_b[0]; }
 };
 
+// ImageConvolution on the device.
+struct Image {
+  ConvolutionSizes sizes;
+  const float *x, *w;  // null: the first link reads its value
+  float *mean, *variance;
+  RunningArrays running;
+  Wide count;     // of a channel's elements
+  Wide* partial;  // sums and sums of squares [blocks, 2, outputs]
+
+  static Image none() { return Image(); }
+  Image(ImageConvolution& image, Wide* partial_sums)
+      : sizes(sizes_of(image.x.shape(), image.w.shape(), image.geometry)),
+        x(input<float>(image.x)),
+        w(input<float>(image.w)),
+        mean(output<float>(image.mean)),
+        variance(output<float>(image.variance)),
+        running(image.running_mean.defined()
+                    ? RunningArrays(pixels(image), image.momentum, image.running_mean, image.running_variance)
+                    : RunningArrays::none()),
+        count(Wide::of(static_cast<double>(pixels(image)))),
+        partial(partial_sums) {}
+
+ private:
+  static int64_t pixels(const ImageConvolution& image) { return image.y.elements() / image.mean.elements(); }
+  Image()
+      : sizes{},
+        x(nullptr),
+        w(nullptr),
+        mean(nullptr),
+        variance(nullptr),
+        running(RunningArrays::none()),
+        count{},
+        partial(nullptr) {}
+};
+
 struct Chain {
   static constexpr size_t kOtherArguments = 128;
   static constexpr size_t kMost =
-      (kArgumentBytes - kOtherArguments - sizeof(ValueArrays) - sizeof(Levels)) / sizeof(Link);
+      (kArgumentBytes - kOtherArguments - sizeof(ValueArrays) - sizeof(Image) - sizeof(Levels)) / sizeof(Link);
 
   ValueArrays first;  // what the first link rounds
+  Image image;        // and where that comes from
   Levels levels;
   int count;
   union {  // without a constructor for each
     Link links[kMost];
   };
 
-  Chain(const Value& value, const LevelSet& set) : first(value), levels(set), count(0) {}
+  Chain(const Value& value, const Image& from, const LevelSet& set)
+      : first(value), image(from), levels(set), count(0) {}
 };
 
 // Everything that a block has in shared memory.
@@ -113,6 +152,7 @@ struct Room {
   __device__ uint8_t* weights(const TilePlan& plan) const {
     return pool + plan.box_height * plan.box_width * TilePlan::pixel_bytes(plan.unit_shift);
   }
+  __device__ Wide* wide() const { return reinterpret_cast<Wide*>(pool); }
   __device__ int64_t* totals() const { return reinterpret_cast<int64_t*>(pool); }
 };
 
@@ -141,6 +181,66 @@ __device__ void read_first(const Chain& chain, const Room& room, Held& held) {
     keep<N>(held, i, chain.first.finish_fetched(fetched, first + pixel * kChannels, norms, step_a, step_b));
   };
   for_each_pack<kChannels, 2>(plan.width, pixels, fetch, read, held.kept);
+}
+
+// Or out of an image: its convolution, and the batch norm behind that. The pool is free, and free again at the end.
+__device__ void compute_first(const Chain& chain, const Room& room, Held& held) {
+  using Layout = ImageLayout<kImageOutputs>;
+  constexpr int N = Layout::kLaneOutputs, kRows = Layout::kDown * 8, kColumns = 2 * kImageOutputs;
+  static_assert((kImageWeights + kImageBox) * sizeof(float) <= kPoolBytes &&
+                (kThreads + kRows * kColumns) * sizeof(Wide) <= kPoolBytes);
+  const Image& image = chain.image;
+  const Layout warp;
+  const int channel = warp.first_output(), thread = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
+  const int width = image.sizes.width, pixels = image.sizes.height * width;
+  auto* const weights = reinterpret_cast<float*>(room.pool);
+  stage_image(image.sizes, image.x, image.w, block, weights, weights + kImageWeights);
+  __syncthreads();
+  Wide sums[2 * N] = {};
+  const auto convolve = [&](int i, int, int row, int column, Nothing) {
+    const Pack<float, N> values = image_product(image.sizes, weights + channel, weights + kImageWeights, row, column);
+    keep(held, i, values);
+    for (int j = 0; j < N; ++j) {
+      sums[j].add(values[j]);
+      sums[N + j].add_product(values[j], values[j]);
+    }
+  };
+  for_each_pack<kImageOutputs, 4>(width, pixels, nothing, convolve, held.kept);
+
+  __syncthreads();  // the image has been read
+  auto* const matrix = room.wide() + kThreads;
+  Wide* const own = matrix + (warp.down * 8 + warp.lane / 4) * kColumns + channel;
+  for (int j = 0; j < N; ++j) own[j] = sums[j], own[kImageOutputs + j] = sums[N + j];
+  __syncthreads();
+  const Wide of_block =
+      column_sum(kColumns, kRows, room.wide(), [&](int row, int column) { return matrix[row * kColumns + column]; });
+  if (thread < kColumns) image.partial[block * kColumns + thread] = of_block.value();
+  GridBarrier barrier;
+  barrier.arrive();
+  barrier.wait();
+  const Wide total = column_sum(kColumns, static_cast<int>(gridDim.x), room.wide(),
+                                [&](int from, int column) { return image.partial[from * kColumns + column]; });
+  if (thread < kColumns) matrix[thread] = total.value();
+  __syncthreads();
+  if (thread < kImageOutputs) {
+    const Wide mean = matrix[thread] / image.count,
+               variance = matrix[kImageOutputs + thread] / image.count - mean * mean;
+    const float of_channel[] = {mean.high, variance.high < 0 ? 0.0f : variance.high};
+    const NormArrays& norm = chain.first.a.norm;
+    room.terms[thread] = ChannelNorm::of(of_channel[0], of_channel[1], norm.gamma[thread],
+                                         norm.beta ? norm.beta[thread] : 0.0f, norm.epsilon);
+    if (block == 0) {
+      image.mean[thread] = of_channel[0];
+      image.variance[thread] = of_channel[1];
+      if (image.running.defined()) image.running.update(thread, of_channel[0], of_channel[1]);
+    }
+  }
+  __syncthreads();
+  const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kTerms + channel);
+  const auto normalise = [&](int i, int, int, int, Nothing) {
+    keep(held, i, chain.first.finish(kept_of<N>(held, i), Pack<float, N>{}, norms));
+  };
+  for_each_pack<kImageOutputs, 4>(width, pixels, nothing, normalise, held.kept);
 }
 
 // Rounds a link's value into its box, and stores the codes. The value is the one kept, or made of the sums.
@@ -276,13 +376,17 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int i = static_cast<int>(threadIdx.x); i < chain.count; i += kThreads)
       store_step(chain.links[i].alpha[0], static_cast<float>(chain.levels.k), chain.links[i].x_step, trouble);
   const int channels = chain.links[0].plan.channels;
-  prepare_norm(chain.first.a, 0, channels, terms);
-  prepare_norm(chain.first.b, 0, channels, terms + kTerms);
+  Held held = {};
+  if (chain.image.x) {
+    compute_first(chain, room, held);
+  } else {
+    prepare_norm(chain.first.a, 0, channels, terms);
+    prepare_norm(chain.first.b, 0, channels, terms + kTerms);
+  }
   prepare(chain.links[0], room);
   __syncthreads();
 
-  Held held = {};
-  if (channels == 16) read_first<16>(chain, room, held);
+  if (channels == 16 && !chain.image.x) read_first<16>(chain, room, held);
   if (channels == 32) read_first<32>(chain, room, held);
   if (channels == 64) read_first<64>(chain, room, held);
   bool is_projected = false;
@@ -348,10 +452,13 @@ std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes) {
   return is_whole ? plan : std::nullopt;
 }
 
-void launch_forward_chain(std::vector<ForwardLink>& links) {
+void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* image) {
   const QuantizedValue& first = links[0].convolution.x;
-  const auto chain = std::make_unique<Chain>(first.value, *first.codes.levels);
-  Node node{"forward chain", bytes_read(first.value), 0, links.size()};
+  Scratch<Wide> partial(image ? static_cast<size_t>(2 * image->x.size(0) * kImageOutputs) : 0);
+  const auto chain =
+      std::make_unique<Chain>(first.value, image ? Image(*image, partial.data()) : Image::none(), *first.codes.levels);
+  Node node{"forward chain", image ? image->x.bytes() + image->w.bytes() : bytes_read(first.value),
+            image ? 2 * image->mean.bytes() : 0, links.size()};
   const size_t last = links.size() - 1;
   for (size_t i = 0; i < links.size(); ++i) {
     auto& [x, values, w, geometry, y, statistics] = links[i].convolution;

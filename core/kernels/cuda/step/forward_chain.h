@@ -16,7 +16,8 @@ struct ForwardLink {
   std::optional<BatchNormTerms> norm;   // behind it, where the chain goes on from its sums
   std::shared_ptr<StoredValue> stored;  // what it rounds, where that is stored
   Tensor distances;                     // of this value to the levels of its own quantizer
-  size_t calls = 0;                     // of the step that have it among their arguments, as far as the chain does them
+  size_t calls = 2;                     // of the step that have it among their arguments, as far as the chain does
+                                        // them: at least the one that makes it, and the quantizer
   bool is_kept = false;                 // its value is the one kept: out of memory at first
   bool adds = false;                    // or that of the batch norm plus the one kept
   bool keeps = false;                   // and is kept in its place
@@ -36,8 +37,9 @@ class ForwardChain {
   /// `stored` is where the convolution's `values` are defined.
   bool add(const QuantizedConvolution& convolution, const std::shared_ptr<StoredValue>& stored);
   bool empty() const { return links_.empty(); }
-  /// No link comes any more: stored values learn what the chain does with them.
-  void finish();
+  /// No link comes any more: stored values learn what the chain does with them, and the first convolution, if there is
+  /// one, whether the chain begins with it.
+  void finish(const std::shared_ptr<ImageConvolution>& image);
   void launch();
 
  private:
@@ -46,7 +48,8 @@ class ForwardChain {
   bool is_kept(const Operand& operand) const;
 
   std::vector<ForwardLink> links_;
-  size_t kept_ = 0;  // the link whose value, or projection, is kept
+  std::shared_ptr<ImageConvolution> image_;  // may be null
+  size_t kept_ = 0;                          // the link whose value, or projection, is kept
 };
 
 /// How a block computes a whole image; not a value where it cannot.
@@ -54,6 +57,7 @@ std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes);
 /// How many images and how many links a launch may have.
 int images_of_forward_chain();
 extern const size_t kMostForwardLinks;
-void launch_forward_chain(std::vector<ForwardLink>& links);
+/// `image` may be null.
+void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* image);
 
 }  // namespace apotnet::cuda

@@ -54,8 +54,21 @@ bool GradientChain::add(const std::shared_ptr<const ConvolutionGradient>& convol
   return true;
 }
 
+bool GradientChain::end_with(const std::shared_ptr<ImageConvolution>& image, const NormInputGradient& gradient) {
+  if (links_.empty()) return false;
+  const GradientLink& last = links_.back();
+  const auto& [operand, b, relu] = last.value.value;
+  if (last.is_projection || !is_same(operand.values, image->y) || !operand.norm || b || !relu || !last.value.masks ||
+      last.value.norms.size() != 1 || last.users != 1 ||
+      !is_same(last.value.norms[0].coefficients, gradient.coefficients))
+    return false;
+  image_ = image;
+  return true;
+}
+
 void GradientChain::finish(const std::map<const std::byte*, std::shared_ptr<StoredValue>>& stored_values) {
   if (links_.size() == 1) return;
+  if (image_) image_->calls -= 3;  // the quantizer, the batch norm and the weights' gradient
   for (GradientLink& link : links_) {
     const Operand& operand = link.value.value.a;
     const auto found = operand.values.defined() ? stored_values.find(operand.values.raw()) : stored_values.end();
@@ -72,7 +85,7 @@ void GradientChain::finish(const std::map<const std::byte*, std::shared_ptr<Stor
 void GradientChain::launch() {
   GradientLink& link = links_[0];
   if (links_.size() > 1)
-    launch_gradient_chain(links_);
+    launch_gradient_chain(links_, image_ && !image_->is_read() ? image_.get() : nullptr);
   else
     launch_input_gradient(link.convolution->gy, link.convolution->w, link.convolution->geometry, link.value);
 }

@@ -6,6 +6,7 @@
 #include "core/kernels/cuda/grid_barrier.h"
 #include "core/kernels/cuda/step/distance.h"
 #include "core/kernels/cuda/step/gradient_frame.h"
+#include "core/kernels/cuda/step/image_convolution.h"
 #include "core/kernels/cuda/step/value_gradient.h"
 
 namespace apotnet::cuda {
@@ -17,6 +18,8 @@ constexpr int kWidest = 64, kMostNorms = 2;
 constexpr int kColumnsAtMost = (1 + kMostNorms) * kWidest;  // of sums: over g, and over its products
 // Shared memory for the gradients of outputs, a frame of zeros around them, and weights; in turn for sums.
 constexpr int kPoolBytes = 43904;
+constexpr int kImagePlace = kThreads * kImageOutputs;  // in floats: a pixel's gradients for each thread come before it
+static_assert((kImagePlace + kImageWeights + kImageBox) * sizeof(float) <= kPoolBytes);
 
 bool reads_distances(const GradientLink& link) { return link.stored && !link.stored->is_read(); }
 
@@ -39,7 +42,7 @@ struct Link {
   NormPart norm_parts[kMostNorms];
   BFloat16* out;  // null: nobody reads it
 
-  Link(GradientLink& link, bool is_last, int turn_)
+  Link(GradientLink& link, bool is_read, int turn_)
       : sizes(sizes_of(link.value.out.shape(), link.convolution->w.shape(), link.convolution->geometry)),
         is_projection(link.is_projection),
         adds(link.adds),
@@ -64,23 +67,51 @@ struct Link {
         alpha(input<float>(link.value.alpha)),
         galpha(output<float>(link.value.galpha)),
         norm_parts{NormPart::of(link.value, 0), NormPart::of(link.value, 1)},
-        out(link.users > 0 || is_last ? output<BFloat16>(link.value.out) : nullptr) {}
+        out(is_read ? output<BFloat16>(link.value.out) : nullptr) {}
+};
+
+// ImageConvolution on the device: the last link's value is computed again, and the gradient of its weights.
+struct Image {
+  ConvolutionSizes sizes;
+  const float *x, *w;  // null: no such thing
+  float* gw;
+  float* partial;  // [blocks, outputs, kImageTerms]
+
+  Image(ImageConvolution& image, float* partial_sums)
+      : sizes(sizes_of(image.x.shape(), image.w.shape(), image.geometry)),
+        x(input<float>(image.x)),
+        w(input<float>(image.w)),
+        gw(output<float>(image.gw)),
+        partial(partial_sums) {}
+  static Image none() { return Image(); }
+
+ private:
+  Image() : sizes{}, x(nullptr), w(nullptr), gw(nullptr), partial(nullptr) {}
 };
 
 struct Chain {
   static constexpr size_t kOtherArguments = 128;
-  static constexpr size_t kMost = (kArgumentBytes - kOtherArguments - sizeof(Levels)) / sizeof(Link);
+  static constexpr size_t kMost = (kArgumentBytes - kOtherArguments - sizeof(Image) - sizeof(Levels)) / sizeof(Link);
 
   const BFloat16* first;          // what the first link begins with
   Wide *partial, *alpha_partial;  // [2, blocks, columns], [links, blocks]
+  Image image;
   Levels levels;
   int count;
   union {  // without a constructor for each
     Link links[kMost];
   };
 
-  Chain(const Tensor& g, Wide* partial_sums, Wide* alpha_partial_sums, const LevelSet& set)
-      : first(input<BFloat16>(g)), partial(partial_sums), alpha_partial(alpha_partial_sums), levels(set), count(0) {}
+  Chain(const Tensor& g, const Image& end, Wide* partial_sums, Wide* alpha_partial_sums, const LevelSet& set)
+      : first(input<BFloat16>(g)),
+        partial(partial_sums),
+        alpha_partial(alpha_partial_sums),
+        image(end),
+        levels(set),
+        count(0) {}
+
+  // Whether a link's value is the image's convolution behind its batch norm.
+  __device__ bool is_of_image(int number) const { return image.x && number + 1 == count; }
 };
 
 // Everything that a block has in shared memory.
@@ -91,6 +122,10 @@ struct Room {
   float* coefficients;           // [kMostNorms, 3, 64]
   Wide* totals;                  // [kColumnsAtMost]
   const uint8_t *table, *units;  // of codes, of distances
+
+  // Of an image, which lies behind what sums and gradients take.
+  __device__ float* image_weights() const { return reinterpret_cast<float*>(pool) + kImagePlace; }
+  __device__ float* image_box() const { return image_weights() + kImageWeights; }
 };
 
 // What a lane has of an image, in the order of its packs: of the fewest channels all of it, of more the first part.
@@ -154,7 +189,8 @@ __device__ void stage_gradient(const Link& link, const Room& room, Held& held) {
 template <int kChannels>
 using LaneValueSums = ValueSums<WarpLayout<kChannels>::kLaneOutputs, norms_at_most(kChannels)>;
 template <int kChannels>
-__device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& link, const Room& room, Held& held) {
+__device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& link, bool is_of_image, const Room& room,
+                                               Held& held) {
   using Layout = WarpLayout<kChannels>;
   constexpr int N = Layout::kLaneOutputs, kNorms = norms_at_most(kChannels);
   const int pixels = link.sizes.height * link.sizes.width, channel = Layout().first_output();
@@ -177,7 +213,7 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
       const auto distances = load<N / 4>(reinterpret_cast<const Word*>(link.distances + place), 0),
                  codes = load<N / 4>(reinterpret_cast<const Word*>(link.codes + place), 0);
       for (int j = 0; j < N / 4; ++j) fetched.a[j] = distances[j], fetched.a[N / 4 + j] = codes[j];
-    } else {
+    } else if (!is_of_image) {
       fetched.a = link.a.fetch<N>(place);
     }
     for (int n = 0; n < kNorms; ++n)
@@ -185,7 +221,7 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
         fetched.norms[n] = link.norm_parts[n].operand.sums.fetch<N>(place);
     return fetched;
   };
-  const auto pass = [&](int i, int pixel, int, int, const Fetched& fetched) {
+  const auto pass = [&](int i, int pixel, int row, int column, const Fetched& fetched) {
     const int place = first + pixel * kChannels;
     Pack<float, N> g;
     for (int j = 0; j < N; ++j) g[j] = held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2] * w_step;
@@ -199,7 +235,14 @@ __device__ LaneValueSums<kChannels> pass_value(const Chain& chain, const Link& l
         values[j] = Distances::is_positive(distance) ? 1.0f : 0.0f;
       }
     } else {
-      as = values = link.a.finish_raw<N>(fetched.a, place, a_step);
+      if constexpr (kChannels == kImageOutputs) {
+        if (is_of_image) {
+          as = image_product(chain.image.sizes, room.image_weights() + channel, room.image_box(), row, column);
+          for (int j = 0; j < N; ++j) held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2] = as[j];
+        }
+      }
+      if (!is_of_image) as = link.a.finish_raw<N>(fetched.a, place, a_step);
+      values = as;
       Pack<float, N> scale{}, shift{};
       for (int j = 0; j < N; ++j)
         if (link.a.has_norm()) scale[j] = room.norm[channel + j].scale, shift[j] = room.norm[channel + j].shift;
@@ -316,9 +359,81 @@ __device__ void multiply_link(const Link& link, const Room& room, Held& held) {
 // What follows them, as far as the block goes by itself.
 template <int kChannels>
 __device__ void pass_link(const Chain& chain, int number, const Room& room, Held& held) {
-  const auto found = pass_value<kChannels>(chain, chain.links[number], room, held);
+  const bool is_of_image = kChannels == kImageOutputs && chain.is_of_image(number);
+  if (is_of_image) {
+    __syncthreads();  // the pool has been read
+    stage_image(chain.image.sizes, chain.image.x, chain.image.w, static_cast<int>(blockIdx.x), room.image_weights(),
+                room.image_box());
+    __syncthreads();
+  }
+  const auto found = pass_value<kChannels>(chain, chain.links[number], is_of_image, room, held);
   __syncthreads();  // the pool has been read
   add_up<kChannels>(chain, number, room, found);
+}
+
+// The gradient of the image's weights, as far as the block goes by itself. The lanes have the gradient of the batch
+// norm's output in g and its input in the place of the products; the pool before the image is free.
+__device__ void weigh_image(const Chain& chain, const Room& room, Held& held) {
+  using Layout = ImageLayout<kImageOutputs>;
+  constexpr int N = Layout::kLaneOutputs, kPacks = 2 * Layout::kRows, kAtOnce = 4, kPixels = 8 * kAtOnce;
+  using Quad = Pack<float, N>;
+  const Layout warp;
+  const ConvolutionSizes& sizes = chain.image.sizes;
+  const int channel = warp.first_output(), pixels = sizes.height * sizes.width, thread = static_cast<int>(threadIdx.x);
+  const Quad factor = load<N>(room.coefficients, channel), slope = load<N>(room.coefficients + kWidest, channel),
+             constant = load<N>(room.coefficients + 2 * kWidest, channel);
+  Quad* const own = reinterpret_cast<Quad*>(room.pool) + warp.down * kPixels * kImageOutputs / N;  // [pixel, quad]
+  // A lane has one term of each output.
+  const int terms = image_terms(sizes), in_row = sizes.kernel_width * sizes.channels,
+            line = image_box_width(sizes) * sizes.channels, term = warp.lane < terms ? warp.lane : 0;
+  const float* const values = room.image_box() + term / in_row * line + term % in_row;
+  float sums[kImageOutputs] = {};
+#pragma unroll 1
+  for (int turn = 0; turn < kPacks / kAtOnce; ++turn) {
+    const int first = warp.down * kPacks * 8 + turn * kPixels;
+    for (int i = 0; i < kAtOnce; ++i) {
+      const Quad g = widened<N>(words_of<N>(held.g, i));
+      Quad dy;
+      for (int j = 0; j < N; ++j)
+        dy[j] = norm_input_gradient(g[j], held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2], factor[j],
+                                    slope[j], constant[j]);
+      own[(warp.lane / 4 + 8 * i) * (kImageOutputs / N) + warp.lane % 4] = dy;
+    }
+    __syncwarp();
+    int row = first / sizes.width, column = first - row * sizes.width;
+#pragma unroll 2
+    for (int pixel = 0; pixel < kPixels && first + pixel < pixels; ++pixel) {
+      const float value = values[row * line + column * sizes.channels];
+      for (int q = 0; q < kImageOutputs / N; ++q) {
+        const Quad g = own[pixel * (kImageOutputs / N) + q];
+        for (int j = 0; j < N; ++j) sums[q * N + j] = fmaf(g[j], value, sums[q * N + j]);
+      }
+      if (++column == sizes.width) column = 0, ++row;
+    }
+    __syncwarp();
+    move_on<kAtOnce * N / 2, 32>(held.g);
+    move_on<kAtOnce * N / 4, 16>(held.sums);
+  }
+  __syncthreads();                                             // the image and the gradients have been read
+  auto* const of_warps = reinterpret_cast<float*>(room.pool);  // [warp, output, term]
+  for (int j = 0; j < kImageOutputs; ++j) of_warps[(warp.down * kImageOutputs + j) * kImageTerms + warp.lane] = sums[j];
+  __syncthreads();
+  for (int n = thread; n < kImageOutputs * kImageTerms; n += kThreads) {
+    float total = 0;
+    for (int i = 0; i < Layout::kDown; ++i) total += of_warps[i * kImageOutputs * kImageTerms + n];
+    chain.image.partial[static_cast<int>(blockIdx.x) * kImageOutputs * kImageTerms + n] = total;
+  }
+}
+// What all blocks have left.
+__device__ void finish_image(const Image& image) {
+  const int terms = image_terms(image.sizes), blocks = static_cast<int>(gridDim.x);
+  for (int n = static_cast<int>(threadIdx.x); n < kImageOutputs * kImageTerms; n += kThreads) {
+    float total = 0;
+#pragma unroll 8
+    for (int i = 0; i < blocks; ++i) total += image.partial[i * kImageOutputs * kImageTerms + n];
+    const int output = n / kImageTerms, term = n % kImageTerms;
+    if (term < terms) image.gw[output * terms + term] = total;
+  }
 }
 
 // The gradient that the first link begins with, which a shortcut may add later.
@@ -389,8 +504,18 @@ __global__ void __launch_bounds__(kThreads, 1)
     finish_norms(chain, number, room, blockIdx.x == 0);
   }
 
+  if (chain.image.x) {
+    GridBarrier barrier;
+    barrier.arrive();
+    barrier.wait();
+    finish_norms(chain, chain.count - 1, room, blockIdx.x == 0);
+    weigh_image(chain, room, held);
+  }
   if (!last_block(ticket)) return;
-  if (chain.links[chain.count - 1].norms > 0) finish_norms(chain, chain.count - 1, room, true);
+  if (chain.image.x)
+    finish_image(chain.image);
+  else if (chain.links[chain.count - 1].norms > 0)
+    finish_norms(chain, chain.count - 1, room, true);
   const Wide alpha =
       column_sum(chain.count, static_cast<int>(gridDim.x), reinterpret_cast<Wide*>(pool),
                  [&](int block, int link) { return chain.alpha_partial[link * static_cast<int>(gridDim.x) + block]; });
@@ -422,13 +547,19 @@ bool fits_gradient_chain(const ConvolutionSizes& sizes) {
          weights_place(sizes) + taps * sizes.outputs * row_bytes(sizes.channels) <= kPoolBytes;
 }
 
-void launch_gradient_chain(std::vector<GradientLink>& links) {
+void launch_gradient_chain(std::vector<GradientLink>& links, ImageConvolution* image) {
   const ConvolutionGradient& first = *links[0].convolution;
   const auto blocks = static_cast<size_t>(links[0].value.out.size(0));
   Scratch<Wide> partial(2 * blocks * kColumnsAtMost), alpha_partial(links.size() * blocks);
+  Scratch<float> image_partial(image ? blocks * kImageOutputs * kImageTerms : 0);
   const auto chain =
-      std::make_unique<Chain>(first.gy.computed->g, partial.data(), alpha_partial.data(), *links[0].value.levels);
+      std::make_unique<Chain>(first.gy.computed->g, image ? Image(*image, image_partial.data()) : Image::none(),
+                              partial.data(), alpha_partial.data(), *links[0].value.levels);
   Node node{"gradient chain", first.gy.computed->g.bytes(), 0, links.size()};
+  if (image) {
+    node.reads += image->x.bytes() + image->w.bytes();
+    node.writes += image->gw.bytes();
+  }
   std::set<const std::byte*> read;  // a batch norm's input is read for its output and for its gradient
   const auto reads = [&](const Operand& operand) {
     if (read.insert((operand.sums ? operand.sums->narrow : operand.values).raw()).second)
@@ -438,14 +569,17 @@ void launch_gradient_chain(std::vector<GradientLink>& links) {
   for (size_t i = 0; i < links.size(); ++i) {
     GradientLink& link = links[i];
     check_value_gradient(link.value);
-    const Link& own = *new (&chain->links[chain->count++]) Link(link, i + 1 == links.size(), turn);
+    const bool is_last = i + 1 == links.size(), is_of_image = image && is_last;
+    const bool is_read = !is_of_image && (is_last || link.users > 0);
+    const Link& own = *new (&chain->links[chain->count++]) Link(link, is_read, turn);
     if (own.norms > 0) turn = 1 - turn;
     reads(link.convolution->gy.computed->x);
     if (own.distances)
       node.reads += link.rounded.distances.bytes() + link.rounded.codes.bytes();
-    else
+    else if (!is_of_image)
       reads(link.value.value.a);
-    for (const NormGradient& norm : link.value.norms) reads(norm.operand);
+    for (const NormGradient& norm : link.value.norms)
+      if (!is_of_image) reads(norm.operand);
     node.reads += link.convolution->w.codes.bytes();
     node.writes += (own.stored ? link.convolution->gy.stored.bytes() : 0) + (own.out ? link.value.out.bytes() : 0);
   }

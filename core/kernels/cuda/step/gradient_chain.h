@@ -39,6 +39,9 @@ class GradientChain {
   /// Makes the input gradient part of the chain if it goes on from there. The first may begin with any gradient.
   bool add(const std::shared_ptr<const ConvolutionGradient>& convolution, const ValueGradient& value);
   bool empty() const { return links_.empty(); }
+  /// Makes the gradient of the first convolution's weights the end of the chain, if `gradient`, that of its output, is
+  /// what the last link has found, and its batch norm's only.
+  bool end_with(const std::shared_ptr<ImageConvolution>& image, const NormInputGradient& gradient);
   /// No link comes any more: stored values, known by their address, learn what the chain does with them.
   void finish(const std::map<const std::byte*, std::shared_ptr<StoredValue>>& stored_values);
   void launch();
@@ -47,6 +50,7 @@ class GradientChain {
   bool follows(GradientLink& link) const;
 
   std::vector<GradientLink> links_;
+  std::shared_ptr<ImageConvolution> image_;   // may be null
   Tensor gradient_, kept_;                    // what the next link begins with, and what is kept
   std::optional<size_t> found_by_, kept_by_;  // by these links; out of memory at first
 };
@@ -59,6 +63,7 @@ bool fits_gradient_chain(const ConvolutionSizes& sizes);
 /// How many images and how many links a launch may have.
 int images_of_gradient_chain();
 extern const size_t kMostGradientLinks;
-void launch_gradient_chain(std::vector<GradientLink>& links);
+/// `image` may be null.
+void launch_gradient_chain(std::vector<GradientLink>& links, ImageConvolution* image);
 
 }  // namespace apotnet::cuda

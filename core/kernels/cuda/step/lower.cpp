@@ -15,6 +15,7 @@ const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
       {"norm_relu", &Lowering::norm_relu},
       {"norm_add_relu", &Lowering::norm_add_relu},
       {"batch_norm", &Lowering::batch_norm},
+      {"conv2d", &Lowering::convolve_image},
       {"conv2d_codes_statistics", &Lowering::convolve},
       {"conv2d_codes_backward_input", &Lowering::convolve_backward_input},
       {"conv2d_codes_backward_weight", &Lowering::convolve_backward_weight},
@@ -91,7 +92,7 @@ void Lowering::store(Address address) {
 
 void Lowering::end_chains() {
   if (!forward_chain_.empty()) {
-    forward_chain_.finish();
+    forward_chain_.finish(image_);
     launches_.emplace_back([chain = std::exchange(forward_chain_, {})]() mutable { chain.launch(); });
   }
   if (!gradient_chain_.empty()) {
@@ -109,10 +110,13 @@ size_t Lowering::next_use(const Tensor& tensor) const {
   return trace_.size();
 }
 
-size_t Lowering::calls_with(const Tensor& tensor) const {
-  return static_cast<size_t>(std::ranges::count_if(trace_, [&](const TracedCall& call) {
-    return std::ranges::find(call.addresses, tensor.raw()) != call.addresses.end();
-  }));
+size_t Lowering::calls_with(const std::vector<Tensor>& tensors, size_t from) const {
+  return static_cast<size_t>(
+      std::count_if(trace_.begin() + static_cast<ptrdiff_t>(from), trace_.end(), [&](const TracedCall& call) {
+        return std::ranges::any_of(tensors, [&](const Tensor& tensor) {
+          return std::ranges::find(call.addresses, tensor.raw()) != call.addresses.end();
+        });
+      }));
 }
 
 std::optional<StepProgram> lower_step(const std::vector<TracedCall>& trace) { return Lowering(trace).run(); }

@@ -1,4 +1,6 @@
 // Rules for the backward half of a step.
+#include <algorithm>
+
 #include "core/kernels/cuda/step/lowering.h"
 
 namespace apotnet::cuda {
@@ -76,6 +78,13 @@ bool Lowering::convolve_backward_weight(const TracedCall& call) {
   return true;
 }
 
+bool Lowering::is_alone(const Tensor& gy) const {
+  const auto norm = std::ranges::find_if(trace_, [&](const TracedCall& call) {
+    return call.name == "norm_relu_backward" && is_same(call.get<Tensor>(2), gy);
+  });
+  return norm != trace_.end() && calls_with({gy}, static_cast<size_t>(norm - trace_.begin()) + 1) == 1;
+}
+
 // gy stays known as what it is made of, for any other reader.
 bool Lowering::image_weight_gradient(const TracedCall& call) {
   const auto &gy = call.get<Tensor>(0), &x = call.get<Tensor>(1), &gw = call.get<Tensor>(3);
@@ -84,8 +93,15 @@ bool Lowering::image_weight_gradient(const TracedCall& call) {
   if (gradient == norm_gradients_.end() || gradient->second.second.x.sums || values_.contains(x.raw()) ||
       !is_of_images(x.shape(), gw.shape(), geometry))
     return false;
-  emit([computed = gradient->second.second, x = Tensor(x), geometry, own = Tensor(gw)]() mutable {
-    launch_image_weight_gradient(computed, x, geometry, own);
+  // Behind the batch norm's call there is no reader but this one: a chain does not store the gradient.
+  const NormInputGradient& computed = gradient->second.second;
+  std::shared_ptr<ImageConvolution> image;
+  if (image_ && is_same(image_->x, x) && is_alone(gy) && gradient_chain_.end_with(image_, computed)) {
+    image = image_;
+    image->gw = gw;
+  }
+  emit([image, computed, x = Tensor(x), geometry, own = Tensor(gw)]() mutable {
+    if (!image || image->is_read()) launch_image_weight_gradient(computed, x, geometry, own);
   });
   return true;
 }

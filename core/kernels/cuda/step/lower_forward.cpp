@@ -76,6 +76,10 @@ bool Lowering::norm_relu(const TracedCall& call) {
   const auto& y = call.get<Tensor>(2);
   const Value value{normalised(call.get<Tensor>(0), call.get<BatchNormTerms>(1)), {}, true};
   values_.insert({y.raw(), {y, value}});
+  if (image_ && is_same(image_->y, call.get<Tensor>(0))) {
+    image_->value = y;
+    image_->calls += calls_with({image_->y, y});
+  }
   return true;
 }
 
@@ -113,6 +117,40 @@ StatisticsOutput Lowering::statistics_of(const Tensor& mean, const Tensor& varia
   return result;
 }
 
+// With its statistics, which follow it at once. It is launched where no chain computes it.
+bool Lowering::convolve_image(const TracedCall& call) {
+  const auto &x = call.get<Tensor>(0), &w = call.get<Tensor>(1), &y = call.get<Tensor>(3);
+  const auto& geometry = call.get<Conv2dGeometry>(2);
+  const size_t next = next_use(y);
+  if (image_ || !fits_image_chain(x.shape(), w.shape(), geometry) || next == trace_.size() ||
+      trace_[next].name != "batch_statistics")
+    return false;
+  for (const Address address : call.addresses) store(address);
+  image_ = std::make_shared<ImageConvolution>();
+  image_->x = x;
+  image_->w = w;
+  image_->geometry = geometry;
+  image_->y = y;
+  image_->mean = trace_[next].get<Tensor>(1);
+  image_->variance = trace_[next].get<Tensor>(2);
+  done_[next] = true;
+  std::vector<TracedCall> statistics{trace_[next]};
+  const size_t after = next_use(image_->mean);
+  if (after < trace_.size() && trace_[after].name == "update_running_statistics") {
+    image_->momentum = trace_[after].get<double>(3);
+    image_->running_mean = trace_[after].get<Tensor>(4);
+    image_->running_variance = trace_[after].get<Tensor>(5);
+    done_[after] = true;
+    statistics.push_back(trace_[after]);
+  }
+  emit([image = image_, statistics] {
+    if (!image->is_read()) return;
+    launch_image_convolution(*image);
+    for (const TracedCall& own : statistics) own.replay(own, cuda_kernels());
+  });
+  return true;
+}
+
 bool Lowering::convolve(const TracedCall& call) {
   const auto &x = call.get<Quantized>(0), &w = call.get<Quantized>(1);
   const auto& geometry = call.get<Conv2dGeometry>(2);
@@ -138,7 +176,7 @@ bool Lowering::convolve(const TracedCall& call) {
   codes_.erase(found);
   std::shared_ptr<StoredValue> stored;
   if (values.defined()) {
-    stored = std::make_shared<StoredValue>(StoredValue{values, calls_with(values), {}});
+    stored = std::make_shared<StoredValue>(StoredValue{values, calls_with({values}), {}});
     stored_values_[values.raw()] = stored;
   }
   if (w.shape()[0] <= kFusedChannels) {

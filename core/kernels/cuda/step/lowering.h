@@ -38,11 +38,14 @@ class Lowering {
   bool norm_add_relu(const TracedCall& call);
   bool batch_norm(const TracedCall& call);
   bool convolve(const TracedCall& call);
+  bool convolve_image(const TracedCall& call);
 
   // Backward (lower_backward.cpp).
   bool convolve_backward_input(const TracedCall& call);
   bool convolve_backward_weight(const TracedCall& call);
   bool image_weight_gradient(const TracedCall& call);
+  // Whether one call reads this gradient of a batch norm's input.
+  bool is_alone(const Tensor& gy) const;
   bool quantize_weight_backward(const TracedCall& call);
   bool weight_norm_backward(const TracedCall& call);
   bool scale(const TracedCall& call);
@@ -83,8 +86,8 @@ class Lowering {
   size_t next_use(const Tensor& tensor) const;
   void keep(const TracedCall& call);
   void store(Address address);
-  // How many calls have this tensor among their arguments.
-  size_t calls_with(const Tensor& tensor) const;
+  // How many calls, from that number on, have one of these tensors among their arguments.
+  size_t calls_with(const std::vector<Tensor>& tensors, size_t from = 0) const;
   // What waits for the next convolution or gradient to join it is launched before anything else.
   void end_chains();
   template <typename Launch>
@@ -101,6 +104,7 @@ class Lowering {
   std::vector<std::function<void()>> launches_;
   ForwardChain forward_chain_;
   GradientChain gradient_chain_;
+  std::shared_ptr<ImageConvolution> image_;  // the first convolution, where a chain has room for it
   std::map<Address, std::shared_ptr<StoredValue>> stored_values_;  // by convolutions that have rounded them
 
   std::set<Address> seen_;                              // by calls before this one

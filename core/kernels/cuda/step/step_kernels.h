@@ -100,6 +100,27 @@ struct StoredValue {
   /// Known when the whole step is.
   bool is_read() const { return calls > 0; }
 };
+/// The first convolution of a network, of images in floats, and the statistics of its output. Where nobody else reads
+/// that, chains compute it where they begin and end: the output itself is never stored.
+struct ImageConvolution {
+  Tensor x, w;  // f32 [N, H, W, C], [O, KH, KW, C]
+  Conv2dGeometry geometry;
+  Tensor y, mean, variance;               // f32 [N, H, W, O], [O]
+  Tensor running_mean, running_variance;  // not defined: nothing to update
+  double momentum = 0;
+  Tensor value;      // y behind batch norm and ReLU, as the step knows it
+  Tensor gw;         // f32, of the weights
+  size_t calls = 1;  // of the step that have y or the value among their arguments, and the gradient of the weights,
+                     // but for those in chains
+
+  /// Known when the whole step is.
+  bool is_read() const { return calls > 0; }
+};
+/// Whether a chain has room for it: O = 16, stride 1, an output of the images' size.
+bool fits_image_chain(const Shape& x, const Shape& w, const Conv2dGeometry& geometry);
+/// y by itself, with the bits of a chain.
+void launch_image_convolution(ImageConvolution& convolution);
+
 /// For O up to kFusedChannels: each block computes all outputs of a tile.
 void launch_quantize_and_convolve(QuantizedConvolution& convolution);
 inline constexpr int64_t kFusedChannels = 64;
