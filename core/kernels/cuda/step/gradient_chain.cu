@@ -6,7 +6,7 @@
 #include "core/kernels/cuda/grid_barrier.h"
 #include "core/kernels/cuda/step/distance.h"
 #include "core/kernels/cuda/step/gradient_frame.h"
-#include "core/kernels/cuda/step/image_convolution.h"
+#include "core/kernels/cuda/step/image_gradient.h"
 #include "core/kernels/cuda/step/value_gradient.h"
 
 namespace apotnet::cuda {
@@ -70,39 +70,21 @@ struct Link {
         out(is_read ? output<BFloat16>(link.value.out) : nullptr) {}
 };
 
-// ImageConvolution on the device: the last link's value is computed again, and the gradient of its weights.
-struct Image {
-  ConvolutionSizes sizes;
-  const float *x, *w;  // null: no such thing
-  float* gw;
-  float* partial;  // [blocks, outputs, kImageTerms]
-
-  Image(ImageConvolution& image, float* partial_sums)
-      : sizes(sizes_of(image.x.shape(), image.w.shape(), image.geometry)),
-        x(input<float>(image.x)),
-        w(input<float>(image.w)),
-        gw(output<float>(image.gw)),
-        partial(partial_sums) {}
-  static Image none() { return Image(); }
-
- private:
-  Image() : sizes{}, x(nullptr), w(nullptr), gw(nullptr), partial(nullptr) {}
-};
-
 struct Chain {
   static constexpr size_t kOtherArguments = 128;
-  static constexpr size_t kMost = (kArgumentBytes - kOtherArguments - sizeof(Image) - sizeof(Levels)) / sizeof(Link);
+  static constexpr size_t kMost =
+      (kArgumentBytes - kOtherArguments - sizeof(ImageGradient) - sizeof(Levels)) / sizeof(Link);
 
   const BFloat16* first;          // what the first link begins with
   Wide *partial, *alpha_partial;  // [2, blocks, columns], [links, blocks]
-  Image image;
+  ImageGradient image;
   Levels levels;
   int count;
   union {  // without a constructor for each
     Link links[kMost];
   };
 
-  Chain(const Tensor& g, const Image& end, Wide* partial_sums, Wide* alpha_partial_sums, const LevelSet& set)
+  Chain(const Tensor& g, const ImageGradient& end, Wide* partial_sums, Wide* alpha_partial_sums, const LevelSet& set)
       : first(input<BFloat16>(g)),
         partial(partial_sums),
         alpha_partial(alpha_partial_sums),
@@ -133,32 +115,6 @@ struct Held {
   Word g[32], kept[32];  // bf16, two in a word [pack, pair of channels]
   float sums[16][4];     // of products [row, column tile]
 };
-
-template <int N>
-__device__ Pack<Word, N / 2> words_of(const Word (&held)[32], int i) {
-  Pack<Word, N / 2> words;
-  for (int j = 0; j < N / 2; ++j) words[j] = held[i * (N / 2) + j];
-  return words;
-}
-template <int N>
-__device__ void hold(Word (&held)[32], int i, const Pack<Word, N / 2>& words) {
-  for (int j = 0; j < N / 2; ++j) held[i * (N / 2) + j] = words[j];
-}
-template <int N>
-__device__ Pack<float, N> widened(const Pack<Word, N / 2>& pairs) {
-  Pack<float, N> result;
-  for (int j = 0; j < N; j += 2) {
-    result[j] = float_of(pairs[j / 2] << 16);
-    result[j + 1] = float_of(pairs[j / 2] & 0xFFFF0000u);
-  }
-  return result;
-}
-template <int N>
-__device__ Pack<Word, N / 2> narrowed(const Pack<float, N>& values) {
-  Pack<Word, N / 2> pairs;
-  for (int j = 0; j < N; j += 2) pairs[j / 2] = rounded_pair(values[j], values[j + 1]);
-  return pairs;
-}
 
 // The gradient of the convolution's outputs, from that of its batch norm's: into the frame, and stored.
 template <int kOutputs>
@@ -371,71 +327,6 @@ __device__ void pass_link(const Chain& chain, int number, const Room& room, Held
   add_up<kChannels>(chain, number, room, found);
 }
 
-// The gradient of the image's weights, as far as the block goes by itself. The lanes have the gradient of the batch
-// norm's output in g and its input in the place of the products; the pool before the image is free.
-__device__ void weigh_image(const Chain& chain, const Room& room, Held& held) {
-  using Layout = ImageLayout<kImageOutputs>;
-  constexpr int N = Layout::kLaneOutputs, kPacks = 2 * Layout::kRows, kAtOnce = 4, kPixels = 8 * kAtOnce;
-  using Quad = Pack<float, N>;
-  const Layout warp;
-  const ConvolutionSizes& sizes = chain.image.sizes;
-  const int channel = warp.first_output(), pixels = sizes.height * sizes.width, thread = static_cast<int>(threadIdx.x);
-  const Quad factor = load<N>(room.coefficients, channel), slope = load<N>(room.coefficients + kWidest, channel),
-             constant = load<N>(room.coefficients + 2 * kWidest, channel);
-  Quad* const own = reinterpret_cast<Quad*>(room.pool) + warp.down * kPixels * kImageOutputs / N;  // [pixel, quad]
-  // A lane has one term of each output.
-  const int terms = image_terms(sizes), in_row = sizes.kernel_width * sizes.channels,
-            line = image_box_width(sizes) * sizes.channels, term = warp.lane < terms ? warp.lane : 0;
-  const float* const values = room.image_box() + term / in_row * line + term % in_row;
-  float sums[kImageOutputs] = {};
-#pragma unroll 1
-  for (int turn = 0; turn < kPacks / kAtOnce; ++turn) {
-    const int first = warp.down * kPacks * 8 + turn * kPixels;
-    for (int i = 0; i < kAtOnce; ++i) {
-      const Quad g = widened<N>(words_of<N>(held.g, i));
-      Quad dy;
-      for (int j = 0; j < N; ++j)
-        dy[j] = norm_input_gradient(g[j], held.sums[i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2], factor[j],
-                                    slope[j], constant[j]);
-      own[(warp.lane / 4 + 8 * i) * (kImageOutputs / N) + warp.lane % 4] = dy;
-    }
-    __syncwarp();
-    int row = first / sizes.width, column = first - row * sizes.width;
-#pragma unroll 2
-    for (int pixel = 0; pixel < kPixels && first + pixel < pixels; ++pixel) {
-      const float value = values[row * line + column * sizes.channels];
-      for (int q = 0; q < kImageOutputs / N; ++q) {
-        const Quad g = own[pixel * (kImageOutputs / N) + q];
-        for (int j = 0; j < N; ++j) sums[q * N + j] = fmaf(g[j], value, sums[q * N + j]);
-      }
-      if (++column == sizes.width) column = 0, ++row;
-    }
-    __syncwarp();
-    move_on<kAtOnce * N / 2, 32>(held.g);
-    move_on<kAtOnce * N / 4, 16>(held.sums);
-  }
-  __syncthreads();                                             // the image and the gradients have been read
-  auto* const of_warps = reinterpret_cast<float*>(room.pool);  // [warp, output, term]
-  for (int j = 0; j < kImageOutputs; ++j) of_warps[(warp.down * kImageOutputs + j) * kImageTerms + warp.lane] = sums[j];
-  __syncthreads();
-  for (int n = thread; n < kImageOutputs * kImageTerms; n += kThreads) {
-    float total = 0;
-    for (int i = 0; i < Layout::kDown; ++i) total += of_warps[i * kImageOutputs * kImageTerms + n];
-    chain.image.partial[static_cast<int>(blockIdx.x) * kImageOutputs * kImageTerms + n] = total;
-  }
-}
-// What all blocks have left.
-__device__ void finish_image(const Image& image) {
-  const int terms = image_terms(image.sizes), blocks = static_cast<int>(gridDim.x);
-  for (int n = static_cast<int>(threadIdx.x); n < kImageOutputs * kImageTerms; n += kThreads) {
-    float total = 0;
-#pragma unroll 8
-    for (int i = 0; i < blocks; ++i) total += image.partial[i * kImageOutputs * kImageTerms + n];
-    const int output = n / kImageTerms, term = n % kImageTerms;
-    if (term < terms) image.gw[output * terms + term] = total;
-  }
-}
-
 // The gradient that the first link begins with, which a shortcut may add later.
 template <int kChannels>
 __device__ void read_first(const Chain& chain, Held& held) {
@@ -509,7 +400,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     barrier.arrive();
     barrier.wait();
     finish_norms(chain, chain.count - 1, room, blockIdx.x == 0);
-    weigh_image(chain, room, held);
+    weigh_image(chain.image, coefficients, kWidest, reinterpret_cast<float*>(pool), room.image_box(), held.g,
+                held.sums);
   }
   if (!last_block(ticket)) return;
   if (chain.image.x)
@@ -552,9 +444,9 @@ void launch_gradient_chain(std::vector<GradientLink>& links, ImageConvolution* i
   const auto blocks = static_cast<size_t>(links[0].value.out.size(0));
   Scratch<Wide> partial(2 * blocks * kColumnsAtMost), alpha_partial(links.size() * blocks);
   Scratch<float> image_partial(image ? blocks * kImageOutputs * kImageTerms : 0);
-  const auto chain =
-      std::make_unique<Chain>(first.gy.computed->g, image ? Image(*image, image_partial.data()) : Image::none(),
-                              partial.data(), alpha_partial.data(), *links[0].value.levels);
+  const auto chain = std::make_unique<Chain>(
+      first.gy.computed->g, image ? ImageGradient(*image, image_partial.data()) : ImageGradient::none(), partial.data(),
+      alpha_partial.data(), *links[0].value.levels);
   Node node{"gradient chain", first.gy.computed->g.bytes(), 0, links.size()};
   if (image) {
     node.reads += image->x.bytes() + image->w.bytes();

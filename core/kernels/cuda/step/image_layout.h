@@ -63,6 +63,33 @@ __device__ void for_each_pack(int width, int pixels, Fetch&& fetch, F&& f, Array
 struct Nothing {};
 __device__ inline Nothing nothing(int) { return {}; }
 
+/// bf16 of a lane, two in a word: those of its pack i, N channels.
+template <int N>
+__device__ Pack<Word, N / 2> words_of(const Word (&held)[32], int i) {
+  Pack<Word, N / 2> words;
+  for (int j = 0; j < N / 2; ++j) words[j] = held[i * (N / 2) + j];
+  return words;
+}
+template <int N>
+__device__ void hold(Word (&held)[32], int i, const Pack<Word, N / 2>& words) {
+  for (int j = 0; j < N / 2; ++j) held[i * (N / 2) + j] = words[j];
+}
+template <int N>
+__device__ Pack<float, N> widened(const Pack<Word, N / 2>& pairs) {
+  Pack<float, N> result;
+  for (int j = 0; j < N; j += 2) {
+    result[j] = float_of(pairs[j / 2] << 16);
+    result[j + 1] = float_of(pairs[j / 2] & 0xFFFF0000u);
+  }
+  return result;
+}
+template <int N>
+__device__ Pack<Word, N / 2> narrowed(const Pack<float, N>& values) {
+  Pack<Word, N / 2> pairs;
+  for (int j = 0; j < N; j += 2) pairs[j / 2] = rounded_pair(values[j], values[j + 1]);
+  return pairs;
+}
+
 /// The pixels of the largest image of so many channels that a block holds; 0 where it holds none.
 constexpr int pixels_of_block(int channels) {
   return channels == 16   ? ImageLayout<16>::kPixels
