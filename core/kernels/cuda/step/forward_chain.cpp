@@ -89,7 +89,7 @@ bool ForwardChain::add(const QuantizedConvolution& convolution, const std::share
 void ForwardChain::finish(const std::shared_ptr<ImageConvolution>& image) {
   if (links_.size() == 1) return;
   const Value& first = links_[0].convolution.x.value;
-  if (image && !first.b && first.relu && is_same(first.a.values, image->y) && first.a.norm &&
+  if (image && image->value.defined() && !first.b && first.relu && is_same(first.a.values, image->y) && first.a.norm &&
       is_same(first.a.norm->mean, image->mean) && is_same(first.a.norm->variance, image->variance)) {
     image_ = image;
     image_->calls -= 2;  // the convolution and its statistics
