@@ -62,9 +62,9 @@ Step run_step(const Tensor& images, const Tensor& labels, bool chains, Make&& ma
 
 // The forward half has the same bits; gradients differ by the order of the batch norms' sums, and where that makes a
 // bf16 another one. Those of thresholds are sums that cancel, of distances that a chain keeps in a byte (distance.h):
-// compared as one vector.
+// compared as one vector. Returns the step with chains.
 template <typename Make>
-void compare(const Shape& shape, size_t forward, size_t backward, Make&& make) {
+Step compare(const Shape& shape, size_t forward, size_t backward, Make&& make) {
   CAPTURE(shape);
   Philox random = random_numbers(501);
   const Tensor images = random_tensor(shape, DType::f32, random);
@@ -88,6 +88,7 @@ void compare(const Shape& shape, size_t forward, size_t backward, Make&& make) {
   const double threshold_error = relative_error(chained.thresholds(), plain.thresholds());
   CHECK(threshold_error < 2e-2);
   MESSAGE("largest difference of a gradient: ", worst, ", of the thresholds': ", threshold_error);
+  return chained;
 }
 
 auto network(const std::string& name, int bits = 4, LevelMethod method = LevelMethod::apot) {
@@ -105,17 +106,17 @@ auto pooled_network() {
   return [plan, quant] { return std::make_unique<ResNetImageNet>(plan, 10, quant); };
 }
 
-// Two blocks of so many channels behind the first convolution and, up to 32, one of twice as many.
+// Two blocks of so many channels behind the first convolution and, where it grows, one of twice as many.
 class FewBlocks : public Model {
  public:
-  explicit FewBlocks(int64_t width, int64_t inputs = 3, int64_t kernel = 3)
+  explicit FewBlocks(int64_t width, bool grows = true, int64_t inputs = 3, int64_t kernel = 3)
       : first_(inputs, width, kernel, 1, kernel / 2, FirstLastRule::apot_compat),
         norm_(width),
-        linear_(width == 64 ? width : 2 * width, 10, FirstLastRule::apot_compat) {
+        linear_(grows ? 2 * width : width, 10, FirstLastRule::apot_compat) {
     const QuantSettings quant = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4).quant;
     blocks_.push_back(std::make_unique<BasicBlock>(width, width, 1, quant));
     blocks_.push_back(std::make_unique<BasicBlock>(width, width, 1, quant));
-    if (width < 64) blocks_.push_back(std::make_unique<BasicBlock>(width, 2 * width, 2, quant));
+    if (grows) blocks_.push_back(std::make_unique<BasicBlock>(width, 2 * width, 2, quant));
     add_module("first", first_);
     add_module("norm", norm_);
     for (size_t i = 0; i < blocks_.size(); ++i) add_module(text("block", i), *blocks_[i]);
@@ -159,14 +160,24 @@ TEST_CASE("cuda: chains of other levels, deeper networks and more channels") {
   // The gradient of a pooled image is a float32 tensor: who finds that goes alone.
   SUBCASE("from 16 channels, behind a pooling") { compare({2, 32, 32, 3}, 8, 7, pooled_network()); }
   SUBCASE("images of one channel, 5 x 5") {
-    compare({2, 12, 12, 1}, 7, 7, [] { return std::make_unique<FewBlocks>(16, 1, 5); });
+    compare({2, 12, 12, 1}, 7, 7, [] { return std::make_unique<FewBlocks>(16, true, 1, 5); });
   }
   SUBCASE("from 32 channels") {
     compare({2, 16, 16, 3}, 7, 7, [] { return std::make_unique<FewBlocks>(32); });
   }
   SUBCASE("from 64 channels") {
-    compare({2, 8, 8, 3}, 4, 4, [] { return std::make_unique<FewBlocks>(64); });
+    compare({2, 8, 8, 3}, 4, 4, [] { return std::make_unique<FewBlocks>(64, false); });
   }
+}
+
+TEST_CASE("cuda: a chain ends with the mean over its images where a block has room for the value") {
+  const FreshMemory fresh;
+  const auto narrow = [] { return std::make_unique<FewBlocks>(16, false); };
+  const auto launches_behind = [](const Step& step) { return step.jobs_of("evaluate") + step.jobs_of("average pool"); };
+  CHECK(launches_behind(compare({2, 26, 26, 3}, 4, 4, narrow)) == 0);
+  CHECK(launches_behind(compare({2, 27, 27, 3}, 4, 4, narrow)) == 2);
+  CHECK(launches_behind(compare({2, 32, 32, 3}, 8, 8, network("resnet8"))) == 0);
+  CHECK(launches_behind(compare({2, 4, 4, 3}, 8, 8, network("resnet8"))) == 0);  // over one pixel
 }
 
 TEST_CASE("cuda: gradients of thresholds that are scaled do not end a chain") {
@@ -185,17 +196,22 @@ TEST_CASE("cuda: chains can be left out") {
 
 TEST_CASE("cuda: a batch norm that does not take the batch's statistics ends a chain") {
   const FreshMemory fresh;
-  // The inner one of the second block, so that 3 of 8 convolutions come before it.
-  compare({2, 16, 16, 3}, 6, 8, [] {
-    ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4);
-    settings.name = "resnet8";
-    auto model = make_model(settings);
-    int number = 0;
-    model->for_each_module([&](Module& module) {
-      if (dynamic_cast<BatchNorm*>(&module) && ++number == 4) module.set_training(false);
-    });
-    return model;
-  });
+  const auto frozen = [](const std::string& name) {
+    return [name] {
+      auto model = network("resnet8")();
+      bool found = false;
+      model->for_each_module([&](Module& module) {
+        if (module.name() != name) return;
+        module.set_training(false);
+        found = true;
+      });
+      REQUIRE(found);
+      return model;
+    };
+  };
+  // 3 of 8 convolutions come before it.
+  SUBCASE("inside") { compare({2, 16, 16, 3}, 6, 8, frozen("layer2.0.bn1")); }
+  SUBCASE("the last one") { CHECK(compare({2, 16, 16, 3}, 8, 8, frozen("layer3.0.bn2")).jobs_of("average pool") == 1); }
 }
 
 TEST_CASE("cuda: chains repeat their bits, whatever the order of blocks") {

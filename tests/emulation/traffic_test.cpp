@@ -83,11 +83,11 @@ TEST_CASE("cuda: launches and bytes of a training step of ResNet-20, 4 bit, batc
   };
   const auto nodes = nodes_of_step(settings, {128, 32, 32, 3});
   const Traffic total = print_table(nodes, 128);
-  // Where it stands; the goals are 70 launches and 2.6 MB.
+  // The goals are 70 launches and 2.6 MB: single launches miss the second.
   const bool chains = jobs_of(nodes, "forward chain") + jobs_of(nodes, "gradient chain") == 40;
   if (cuda::Context::get().device_name() == "emulated device") CHECK(chains);
-  CHECK(total.nodes <= (chains ? 24 : 70));
-  CHECK(megabytes_per_image(total, 128) <= (chains ? 2.68 : 5.7));
+  CHECK(total.nodes <= (chains ? 21 : 70));
+  CHECK(megabytes_per_image(total, 128) <= (chains ? 2.6 : 5.7));
   CHECK(jobs_of(nodes, "norm input gradient") == 0);
   if (!chains) return;  // a device with fewer multiprocessors than images
   cuda::Context::get().set_blocks_together(false);

@@ -90,6 +90,32 @@ TEST_CASE("cuda: the gradient of a value is that of the lines it is made of") {
     }
 }
 
+TEST_CASE("cuda: the gradient of a mean over images is that of its pixels, each with its share") {
+  cuda_device();
+  const ValueCase kind{"last block", kSums, kStored, true, false};
+  uint64_t seed = 240;
+  for (const Shape& shape : {Shape{2, 8, 8, 64}, Shape{3, 5, 5, 3}, Shape{2, 1, 1, 16}, Shape{1, 7, 3, 300}}) {
+    INFO(text(shape));
+    Philox random = random_numbers(seed++);
+    const ValueProblem problem(kind, shape, random);
+    const Tensor of_mean = random_tensor({shape[0], 1, 1, shape[3]}, DType::f32, random);
+    const auto pixels = static_cast<size_t>(shape[1] * shape[2]), channels = static_cast<size_t>(shape[3]);
+    Tensor of_pixels(shape, DType::f32);
+    for (size_t i = 0; i < of_pixels.data<float>().size(); ++i)
+      of_pixels.data<float>()[i] = of_mean.data<float>()[i / channels / pixels * channels + i % channels] *
+                                   static_cast<float>(1.0 / static_cast<double>(pixels));
+    const auto run = [&](const Tensor& g) {
+      cuda::ValueGradient gradient = problem.on_device(DType::bf16);
+      return same_in_every_order([&] {
+        cuda::launch_value_gradient(to_device(g), gradient);
+        return written(gradient);
+      });
+    };
+    const auto expected = run(of_pixels), actual = run(of_mean);
+    for (size_t i = 0; i < expected.size(); ++i) CHECK(same_bits(actual[i], expected[i]));
+  }
+}
+
 TEST_CASE("cuda: the gradient of a value meets every tie, level and clip") {
   cuda_device();
   const LevelSet& levels = LevelSet::for_activations(LevelMethod::apot, 4);
@@ -124,6 +150,7 @@ TEST_CASE("cuda: gradients of values with shapes that do not fit are refused") {
   const ValueProblem problem({"norm", kSums}, {1, 2, 3, 16}, random);
   cuda::ValueGradient gradient = problem.on_device(DType::f32);
   CHECK_THROWS_AS(cuda::launch_value_gradient(device_tensor({1, 3, 2, 16}, DType::f32), gradient), Error);
+  CHECK_THROWS_AS(cuda::launch_value_gradient(device_tensor({1, 1, 3, 16}, DType::f32), gradient), Error);
   gradient.norms[0].coefficients = device_tensor({16, 2}, DType::f32);
   CHECK_THROWS_AS(cuda::launch_value_gradient(device_tensor({1, 2, 3, 16}, DType::f32), gradient), Error);
 }

@@ -39,9 +39,19 @@ bool ForwardChain::is_kept(const Operand& operand) const {
   return kept.is_projection ? is_normalised(operand, kept.convolution) : stands_for(operand, false, kept.convolution);
 }
 
-bool ForwardChain::follows(const QuantizedConvolution& convolution) const {
-  const Value& value = convolution.x.value;
+bool ForwardChain::follows(const Value& value) const {
   return value.relu && is_normalised(value.a, links_.back().convolution) && (!value.b || is_kept(*value.b));
+}
+
+// The value that follows is made of the last sums and what is kept.
+void ForwardChain::go_on(const Value& value) {
+  links_.back().norm = value.a.norm;
+  if (!value.b) return;
+  ForwardLink& kept = links_[kept_];
+  if (kept.is_projection)
+    kept.norm = value.b->norm;
+  else
+    ++kept.calls;
 }
 
 bool ForwardChain::projects(const QuantizedConvolution& convolution) const {
@@ -54,7 +64,7 @@ bool ForwardChain::projects(const QuantizedConvolution& convolution) const {
 bool ForwardChain::add(const QuantizedConvolution& convolution, const std::shared_ptr<StoredValue>& stored) {
   const auto& [x, values, w, geometry, y, statistics] = convolution;
   const auto plan = plan_of_image(sizes_of(x.value.shape(), w.shape(), geometry));
-  if (!plan || plan->images > images_of_forward_chain() || links_.size() >= kMostForwardLinks) return false;
+  if (!plan || plan->images > images_of_forward_chain() || links_.size() >= kMostForwardLinks || end_) return false;
   ForwardLink link{.convolution = convolution, .plan = *plan, .norm = {}, .stored = stored, .distances = {}};
   if (links_.empty()) {
     link.is_kept = true;
@@ -76,13 +86,18 @@ bool ForwardChain::add(const QuantizedConvolution& convolution, const std::share
     links_.insert(links_.begin() + static_cast<ptrdiff_t>(kept_), std::move(link));
     return true;
   }
-  if (!follows(convolution)) return false;
-  links_.back().norm = x.value.a.norm;
+  if (!follows(x.value)) return false;
+  go_on(x.value);
   link.adds = link.keeps = x.value.b.has_value();
-  if (link.adds && links_[kept_].is_projection) links_[kept_].norm = x.value.b->norm;
-  if (link.adds && !links_[kept_].is_projection) ++links_[kept_].calls;
   if (link.keeps) kept_ = links_.size();
   links_.push_back(std::move(link));
+  return true;
+}
+
+bool ForwardChain::end_with(const PooledValue& end) {
+  if (links_.size() < 2 || end_ || !follows(end.value) || !fits_mean(links_.back().plan)) return false;
+  go_on(end.value);
+  end_ = end;
   return true;
 }
 
@@ -107,7 +122,7 @@ void ForwardChain::launch() {
   if (links_.size() == 1)
     launch_quantize_and_convolve(links_[0].convolution);
   else
-    launch_forward_chain(links_, image_ && !image_->is_read() ? image_.get() : nullptr);
+    launch_forward_chain(links_, image_ && !image_->is_read() ? image_.get() : nullptr, end_ ? &*end_ : nullptr);
 }
 
 }  // namespace apotnet::cuda

@@ -1,160 +1,19 @@
 // Several convolutions of codes in one launch, each rounded from what the one before has left: an image to a block.
 #include "core/kernels/cuda/step/forward_chain.h"
 
+#include "core/kernels/cuda/channel_sums.h"
 #include "core/kernels/cuda/grid_barrier.h"
-#include "core/kernels/cuda/step/code_tile.h"
-#include "core/kernels/cuda/step/distance.h"
+#include "core/kernels/cuda/step/forward_frame.h"
 #include "core/kernels/cuda/step/image_convolution.h"
-#include "core/kernels/cuda/step/image_layout.h"
-#include "core/kernels/cuda/step/value_gradient.h"
 
 namespace apotnet::cuda {
 namespace {
 
 using Vector = Pack<Word, 4>;
-
-// Shared memory for codes and weights.
-constexpr int kPoolBytes = 46336;
-// Room for the terms of a batch norm; those of a projection's come behind.
-constexpr int kTerms = 64;
-
-// What a lane has of an image, in the order of its packs: of the fewest channels all of it, of more the first part.
-struct Held {
-  int32_t sums[16][4];  // of the last convolution [row, column tile]; behind them those of a projection beside it
-  float step;           // of the former
-  float kept[64];       // the value that the next shortcut adds [pack, channel]
-};
-
-template <typename T, int kChannels>
-__device__ Pack<T, WarpLayout<kChannels>::kLaneOutputs> sums_of(const Held& held, int i, int first = 0) {
-  using Layout = WarpLayout<kChannels>;
-  Pack<T, Layout::kLaneOutputs> pack;
-  for (int j = 0; j < Layout::kLaneOutputs; ++j)
-    pack[j] = static_cast<T>(held.sums[first + i / 2 * Layout::kColumns + j / 2][i % 2 * 2 + j % 2]);
-  return pack;
-}
-template <int N>
-__device__ Pack<float, N> kept_of(const Held& held, int i) {
-  Pack<float, N> pack;
-  for (int j = 0; j < N; ++j) pack[j] = held.kept[i * N + j];
-  return pack;
-}
-template <int N>
-__device__ void keep(Held& held, int i, const Pack<float, N>& values) {
-  for (int j = 0; j < N; ++j) held.kept[i * N + j] = values[j];
-}
-
-bool stores_values(const ForwardLink& link) {
-  return link.convolution.values.defined() && (!link.stored || link.stored->is_read());
-}
-bool stores_distances(const ForwardLink& link) { return link.stored && !link.stored->is_read(); }
-
-// ForwardLink on the device.
-struct Link {
-  TilePlan plan;
-  bool is_kept, adds, keeps;  // how its value is found, and what becomes of it
-  bool is_projection;         // of the value of the next link, which follows it without a meeting of the blocks
-  bool ends;                  // nobody goes on from its sums
-  const float* alpha;
-  float* x_step;
-  uint8_t* codes;
-  float* values;      // null: not stored
-  int8_t* distances;  // of these; null: not stored
-  const int8_t* w;
-  SumOutput y;
-  StatisticsArrays statistics;
-  const float *gamma, *beta;  // of the batch norm behind it; null: no such thing
-  Wide epsilon;
-
-  Link(ForwardLink& link, bool ends_)
-      : plan(link.plan),
-        is_kept(link.is_kept),
-        adds(link.adds),
-        keeps(link.keeps),
-        is_projection(link.is_projection),
-        ends(ends_),
-        alpha(input<float>(link.convolution.x.alpha)),
-        x_step(output<float>(link.convolution.x.codes.step)),
-        codes(output<uint8_t>(link.convolution.x.codes.codes)),
-        values(stores_values(link) ? output<float>(link.convolution.values) : nullptr),
-        distances(stores_distances(link) ? output<int8_t>(link.distances) : nullptr),
-        w(input<int8_t>(link.convolution.w.codes)),
-        y(link.convolution.y),
-        statistics(link.convolution.statistics, link.convolution.y.shape().elements()),
-        gamma(link.norm ? input<float>(link.norm->gamma) : nullptr),
-        beta(link.norm && link.norm->beta.defined() ? input<float>(link.norm->beta) : nullptr),
-        epsilon(link.norm ? Wide::of(link.norm->epsilon) : Wide{}) {}
-
-  // Of its sums; x_step is only being written.
-  __device__ float step(const Levels& levels) const { return alpha[0] / static_cast<float>(levels.k) * y.step_b[0]; }
-};
-
-// ImageConvolution on the device.
-struct Image {
-  ConvolutionSizes sizes;
-  const float *x, *w;  // null: the first link reads its value
-  float *mean, *variance;
-  RunningArrays running;
-  Wide count;     // of a channel's elements
-  Wide* partial;  // sums and sums of squares [blocks, 2, outputs]
-
-  static Image none() { return Image(); }
-  Image(ImageConvolution& image, Wide* partial_sums)
-      : sizes(sizes_of(image.x.shape(), image.w.shape(), image.geometry)),
-        x(input<float>(image.x)),
-        w(input<float>(image.w)),
-        mean(output<float>(image.mean)),
-        variance(output<float>(image.variance)),
-        running(image.running_mean.defined()
-                    ? RunningArrays(pixels(image), image.momentum, image.running_mean, image.running_variance)
-                    : RunningArrays::none()),
-        count(Wide::of(static_cast<double>(pixels(image)))),
-        partial(partial_sums) {}
-
- private:
-  static int64_t pixels(const ImageConvolution& image) { return image.y.elements() / image.mean.elements(); }
-  Image()
-      : sizes{},
-        x(nullptr),
-        w(nullptr),
-        mean(nullptr),
-        variance(nullptr),
-        running(RunningArrays::none()),
-        count{},
-        partial(nullptr) {}
-};
-
-struct Chain {
-  static constexpr size_t kOtherArguments = 128;
-  static constexpr size_t kMost =
-      (kArgumentBytes - kOtherArguments - sizeof(ValueArrays) - sizeof(Image) - sizeof(Levels)) / sizeof(Link);
-
-  ValueArrays first;  // what the first link rounds
-  Image image;        // and where that comes from
-  Levels levels;
-  int count;
-  union {  // without a constructor for each
-    Link links[kMost];
-  };
-
-  Chain(const Value& value, const Image& from, const LevelSet& set)
-      : first(value), image(from), levels(set), count(0) {}
-};
-
-// Everything that a block has in shared memory.
-struct Room {
-  uint8_t* pool;
-  int* offsets;
-  ChannelNorm* terms;
-  uint8_t *table, *units;  // of codes, of distances
-
-  __device__ uint8_t* box() const { return pool; }
-  __device__ uint8_t* weights(const TilePlan& plan) const {
-    return pool + plan.box_height * plan.box_width * TilePlan::pixel_bytes(plan.unit_shift);
-  }
-  __device__ Wide* wide() const { return reinterpret_cast<Wide*>(pool); }
-  __device__ int64_t* totals() const { return reinterpret_cast<int64_t*>(pool); }
-};
+using Held = HeldImage;
+using Link = ForwardLinkArrays;
+using Chain = ForwardChainArrays;
+using Room = ChainRoom;
 
 // Weights of a link in shared memory, and zeros all over the box. A barrier comes before and after.
 __device__ void prepare(const Link& link, const Room& room) {
@@ -173,7 +32,7 @@ __device__ void read_first(const Chain& chain, const Room& room, Held& held) {
   constexpr int N = WarpLayout<kChannels>::kLaneOutputs;
   const TilePlan& plan = chain.links[0].plan;
   const int channel = WarpLayout<kChannels>().first_output(), pixels = plan.height * plan.width;
-  const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kTerms + channel);
+  const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kChannelTerms + channel);
   const float step_a = chain.first.a.step(), step_b = chain.first.b.step();
   const int first = static_cast<int>(blockIdx.x) * pixels * kChannels + channel;
   const auto fetch = [&](int pixel) { return chain.first.fetch<N>(first + pixel * kChannels); };
@@ -189,7 +48,7 @@ __device__ void compute_first(const Chain& chain, const Room& room, Held& held) 
   constexpr int N = Layout::kLaneOutputs, kRows = Layout::kDown * 8, kColumns = 2 * kImageOutputs;
   static_assert((kImageWeights + kImageBox) * sizeof(float) <= kPoolBytes &&
                 (kThreads + kRows * kColumns) * sizeof(Wide) <= kPoolBytes);
-  const Image& image = chain.image;
+  const ImageArrays& image = chain.image;
   const Layout warp;
   const int channel = warp.first_output(), thread = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
   const int width = image.sizes.width, pixels = image.sizes.height * width;
@@ -236,7 +95,7 @@ __device__ void compute_first(const Chain& chain, const Room& room, Held& held) 
     }
   }
   __syncthreads();
-  const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kTerms + channel);
+  const auto norms = ValueArrays::Terms<N>::of(chain.first, room.terms + channel, room.terms + kChannelTerms + channel);
   const auto normalise = [&](int i, int, int, int, Nothing) {
     keep(held, i, chain.first.finish(kept_of<N>(held, i), Pack<float, N>{}, norms));
   };
@@ -256,16 +115,8 @@ __device__ void round_value(const Chain& chain, const Link& link, const Room& ro
   const Distances in_bytes(chain.levels, room.units);
   const ChannelNorm* const terms = room.terms + channel;
   const auto round = [&](int i, int pixel, int row, int column, Nothing) {
-    Pack<float, N> value = kept_of<N>(held, i);
-    if (!link.is_kept) {
-      const auto sums = sums_of<float, kChannels>(held, i);
-      for (int j = 0; j < N; ++j) {
-        const float normalised = sums[j] * held.step * terms[j].scale + terms[j].shift;
-        value[j] = link.adds ? normalised + value[j] : normalised;
-      }
-      rectify(value);
-      if (link.keeps) keep(held, i, value);
-    }
+    const Pack<float, N> value = link.is_kept ? kept_of<N>(held, i) : value_of<kChannels>(held, i, terms, link.adds);
+    if (link.keeps) keep(held, i, value);
     const int place = first + pixel * kChannels;
     if (link.values) store_whole(link.values, place, value);
     Pack<Word, N / 4> codes{}, distances{};
@@ -337,7 +188,7 @@ template <int kOutputs>
 __device__ void keep_projection(const Chain& chain, const Link& projection, const Room& room, Held& held) {
   using Layout = ImageLayout<kOutputs>;
   constexpr int N = Layout::kLaneOutputs;
-  const ChannelNorm* const terms = room.terms + kTerms + WarpLayout<kOutputs>().first_output();
+  const ChannelNorm* const terms = room.terms + kChannelTerms + WarpLayout<kOutputs>().first_output();
   const float step = projection.step(chain.levels);
 #pragma unroll
   for (int i = 0; i < 2 * Layout::kRows; ++i) {
@@ -362,11 +213,31 @@ __device__ void make_terms(const Chain& chain, const Link& link, ChannelNorm* te
         ChannelNorm::of(moments.mean, moments.variance, link.gamma[c], link.beta ? link.beta[c] : 0.0f, link.epsilon);
 }
 
+// Stores the value behind the last sums, and the mean over its pixels. The pool is free.
+template <int kChannels>
+__device__ void end_with_mean(const PooledArrays& end, const TilePlan& plan, const Room& room, Held& held) {
+  const int channel = WarpLayout<kChannels>().first_output(), pixels = plan.out_height * plan.out_width;
+  float* const values = end.values + static_cast<int>(blockIdx.x) * pixels * kChannels;
+  const auto finish = [&](int i, int pixel, int, int, Nothing) {
+    const auto value = value_of<kChannels>(held, i, room.terms + channel, end.adds);
+    store_whole(values, pixel * kChannels + channel, value);
+    store_whole(room.values(), pixel * kChannels + channel, value);
+  };
+  for_each_pack<kChannels, 4>(plan.out_width, pixels, nothing, finish, held.sums, held.kept);
+  __syncthreads();
+  const int c = static_cast<int>(threadIdx.x);
+  if (c >= kChannels) return;
+  Wide sum = {};  // in the order of average_pool
+  for (int pixel = 0; pixel < pixels; ++pixel) sum.add(room.values()[pixel * kChannels + c]);
+  const Wide mean = sum.value() / Wide{static_cast<float>(pixels), 0};
+  end.mean[static_cast<int>(blockIdx.x) * kChannels + c] = mean.high;
+}
+
 __global__ void __launch_bounds__(kThreads, 1)
     forward_chain_kernel(const __grid_constant__ Chain chain, int* trouble, unsigned* ticket) {
   SHARED_ARRAY(Vector, pool, kPoolBytes / sizeof(Vector));
   SHARED_ARRAY(int, offsets, TilePlan::kMostUnits);
-  SHARED_ARRAY(ChannelNorm, terms, 2 * kTerms);
+  SHARED_ARRAY(ChannelNorm, terms, 2 * kChannelTerms);
   SHARED_ARRAY(uint8_t, table, kTableSize);
   SHARED_ARRAY(uint8_t, units, kDistanceTable);
   const Room room{reinterpret_cast<uint8_t*>(pool), offsets, terms, table, units};
@@ -381,7 +252,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     compute_first(chain, room, held);
   } else {
     prepare_norm(chain.first.a, 0, channels, terms);
-    prepare_norm(chain.first.b, 0, channels, terms + kTerms);
+    prepare_norm(chain.first.b, 0, channels, terms + kChannelTerms);
   }
   prepare(chain.links[0], room);
   __syncthreads();
@@ -400,7 +271,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (link.plan.outputs == 16) multiply<16>(link, room, held), write_sums<16>(link, room, held);
     if (link.plan.outputs == 32) multiply<32>(link, room, held), write_sums<32>(link, room, held);
     if (link.plan.outputs == 64) multiply<64>(link, room, held), write_sums<64>(link, room, held);
-    if (number + 1 == chain.count) break;
+    const bool is_last = number + 1 == chain.count;
+    if (is_last && !chain.end.values) break;
     if (link.is_projection) {
       __syncthreads();  // totals have been read
       prepare(chain.links[number + 1], room);
@@ -409,17 +281,22 @@ __global__ void __launch_bounds__(kThreads, 1)
     } else {
       GridBarrier barrier;
       barrier.arrive();
-      prepare(chain.links[number + 1], room);
+      if (!is_last) prepare(chain.links[number + 1], room);
       barrier.wait();
 #pragma unroll 1
       for (int back = 0; back <= (is_projected ? 1 : 0); ++back)
-        make_terms(chain, chain.links[number - back], terms + back * kTerms);
+        make_terms(chain, chain.links[number - back], terms + back * kChannelTerms);
       held.step = link.step(chain.levels);
     }
     __syncthreads();
     if (is_projected && link.plan.outputs == 32) keep_projection<32>(chain, chain.links[number - 1], room, held);
     if (is_projected && link.plan.outputs == 64) keep_projection<64>(chain, chain.links[number - 1], room, held);
     is_projected = link.is_projection;
+    if (!is_last) continue;
+    if (link.plan.outputs == 16) end_with_mean<16>(chain.end, link.plan, room, held);
+    if (link.plan.outputs == 32) end_with_mean<32>(chain.end, link.plan, room, held);
+    if (link.plan.outputs == 64) end_with_mean<64>(chain.end, link.plan, room, held);
+    break;
   }
 
   if (!last_block(ticket)) return;
@@ -452,19 +329,28 @@ std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes) {
   return is_whole ? plan : std::nullopt;
 }
 
-void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* image) {
+bool fits_mean(const TilePlan& plan) {
+  return plan.out_height * plan.out_width * plan.outputs * static_cast<int>(sizeof(float)) <= kPoolBytes;
+}
+
+void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* image, PooledValue* end) {
   const QuantizedValue& first = links[0].convolution.x;
   Scratch<Wide> partial(image ? static_cast<size_t>(2 * image->x.size(0) * kImageOutputs) : 0);
-  const auto chain =
-      std::make_unique<Chain>(first.value, image ? Image(*image, partial.data()) : Image::none(), *first.codes.levels);
+  const auto chain = std::make_unique<Chain>(
+      first.value, image ? ImageArrays(*image, partial.data()) : ImageArrays::none(),
+      end ? PooledArrays{output<float>(end->values), output<float>(end->mean), end->value.b.has_value()}
+          : PooledArrays{},
+      *first.codes.levels);
   Node node{"forward chain", image ? image->x.bytes() + image->w.bytes() : bytes_read(first.value),
             image ? 2 * image->mean.bytes() : 0, links.size()};
+  if (end) node.writes += end->values.bytes() + end->mean.bytes();
   const size_t last = links.size() - 1;
   for (size_t i = 0; i < links.size(); ++i) {
     auto& [x, values, w, geometry, y, statistics] = links[i].convolution;
     y.step_a = x.codes.step;
     y.step_b = w.step;
-    new (&chain->links[chain->count++]) Link(links[i], i == last || (i + 1 == last && links[i].is_projection));
+    const bool ends = !end && (i == last || (i + 1 == last && links[i].is_projection));
+    new (&chain->links[chain->count++]) Link(links[i], ends);
     const size_t running = statistics.running_mean.defined() ? 2 * statistics.running_mean.bytes() : 0;
     const size_t both = statistics.accumulators.bytes() + running;
     node.reads += w.codes.bytes() + both;

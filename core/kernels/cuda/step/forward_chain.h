@@ -37,19 +37,23 @@ class ForwardChain {
   /// `stored` is where the convolution's `values` are defined.
   bool add(const QuantizedConvolution& convolution, const std::shared_ptr<StoredValue>& stored);
   bool empty() const { return links_.empty(); }
+  /// Makes the chain end with this value, if that is found behind its last sums as a link's would be.
+  bool end_with(const PooledValue& end);
   /// No link comes any more: stored values learn what the chain does with them, and the first convolution, if there is
   /// one, whether the chain begins with it.
   void finish(const std::shared_ptr<ImageConvolution>& image);
   void launch();
 
  private:
-  bool follows(const QuantizedConvolution& convolution) const;
+  bool follows(const Value& value) const;
+  void go_on(const Value& value);
   bool projects(const QuantizedConvolution& convolution) const;
   bool is_kept(const Operand& operand) const;
 
   std::vector<ForwardLink> links_;
   std::shared_ptr<ImageConvolution> image_;  // may be null
-  size_t kept_ = 0;                          // the link whose value, or projection, is kept
+  std::optional<PooledValue> end_;
+  size_t kept_ = 0;  // the link whose value, or projection, is kept
 };
 
 /// How a block computes a whole image; not a value where it cannot.
@@ -57,7 +61,9 @@ std::optional<TilePlan> plan_of_image(const ConvolutionSizes& sizes);
 /// How many images and how many links a launch may have.
 int images_of_forward_chain();
 extern const size_t kMostForwardLinks;
-/// `image` may be null.
-void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* image);
+/// Whether a block has room for the mean over the plan's outputs.
+bool fits_mean(const TilePlan& plan);
+/// `image` and `end` may be null.
+void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* image, PooledValue* end);
 
 }  // namespace apotnet::cuda

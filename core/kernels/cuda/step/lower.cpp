@@ -16,6 +16,7 @@ const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
       {"norm_add_relu", &Lowering::norm_add_relu},
       {"batch_norm", &Lowering::batch_norm},
       {"conv2d", &Lowering::convolve_image},
+      {"average_pool", &Lowering::average_pool},
       {"conv2d_codes_statistics", &Lowering::convolve},
       {"conv2d_codes_backward_input", &Lowering::convolve_backward_input},
       {"conv2d_codes_backward_weight", &Lowering::convolve_backward_weight},
@@ -26,6 +27,7 @@ const std::map<std::string, Lowering::Rule, std::less<>>& Lowering::rules() {
       {"quantize_activation_backward", &Lowering::quantize_activation_backward},
       {"norm_relu_quantize_backward", &Lowering::norm_relu_quantize_backward},
       {"norm_add_relu_backward", &Lowering::norm_add_relu_backward},
+      {"average_pool_backward", &Lowering::average_pool_backward},
   };
   return rules;
 }
@@ -75,6 +77,10 @@ void Lowering::store(Address address) {
       launch_norm_input_gradient(gradient, tensor);
     });
     norm_gradients_.erase(found);
+  }
+  if (const auto found = mean_gradients_.find(address); found != mean_gradients_.end()) {
+    emit([call = *found->second] { call.replay(call, cuda_kernels()); });
+    mean_gradients_.erase(found);
   }
   if (const auto found = codes_.find(address); found != codes_.end()) {
     emit([codes = QuantizedValue{found->second.value, found->second.alpha, found->second.codes}]() mutable {

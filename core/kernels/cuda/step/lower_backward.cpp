@@ -264,6 +264,18 @@ bool Lowering::quantize_activation_backward(const TracedCall& call) {
   return true;
 }
 
+// Of whole images: each pixel's gradient is known by its image's, for the call that reads it next.
+bool Lowering::average_pool_backward(const TracedCall& call) {
+  const auto& gx = call.get<Tensor>(2);
+  const size_t next = next_use(gx);
+  if (!is_of_whole_images(gx.shape(), call.get<PoolGeometry>(1)) || next == trace_.size() ||
+      trace_[next].name != "norm_add_relu_backward" || !is_same(trace_[next].get<Tensor>(3), gx))
+    return false;
+  for (const Address address : call.addresses) store(address);
+  mean_gradients_[gx.raw()] = &call;
+  return true;
+}
+
 bool Lowering::norm_add_relu_backward(const TracedCall& call) {
   const auto &x = call.get<Tensor>(0), &y = call.get<Tensor>(1), &g = call.get<Tensor>(3);
   // Worth it where x is known as sums; else the kernel of the contract does as well.
@@ -277,7 +289,8 @@ bool Lowering::norm_add_relu_backward(const TracedCall& call) {
                          .masks = true,
                          .norms = {},
                          .out = Tensor(g.shape(), DType::bf16, kCuda)};
-  const Tensor from = g;
+  const auto of_mean = mean_gradients_.extract(g.raw());
+  const Tensor from = of_mean.empty() ? g : of_mean.mapped()->get<Tensor>(0);
   take_over_sum(position_, gradient);
   emit([from, gradient]() mutable { launch_value_gradient(from, gradient); });
   return true;

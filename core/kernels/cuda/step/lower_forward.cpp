@@ -151,6 +151,17 @@ bool Lowering::convolve_image(const TracedCall& call) {
   return true;
 }
 
+// Of whole images, where a chain that waits ends with the value: it stores both.
+bool Lowering::average_pool(const TracedCall& call) {
+  const auto &x = call.get<Tensor>(0), &y = call.get<Tensor>(2);
+  if (!values_.contains(x.raw()) || !is_of_whole_images(x.shape(), call.get<PoolGeometry>(1))) return false;
+  const Value value = value_of(x);
+  if (!forward_chain_.end_with({value, x, y})) return false;
+  if (value.relu) not_negative_.insert(x.raw());
+  values_.erase(x.raw());
+  return true;
+}
+
 bool Lowering::convolve(const TracedCall& call) {
   const auto &x = call.get<Quantized>(0), &w = call.get<Quantized>(1);
   const auto& geometry = call.get<Conv2dGeometry>(2);

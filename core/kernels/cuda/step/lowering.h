@@ -13,6 +13,11 @@
 
 namespace apotnet::cuda {
 
+/// Whether a pooling is the mean over each image of x.
+inline bool is_of_whole_images(const Shape& x, const PoolGeometry& geometry) {
+  return geometry.window == x[1] && geometry.window == x[2] && geometry.padding == 0;
+}
+
 /// lower_step() at work: walks through the calls once, in their order. Tensors are known by their address: while a step
 /// is traced no memory is used twice.
 ///
@@ -39,6 +44,7 @@ class Lowering {
   bool batch_norm(const TracedCall& call);
   bool convolve(const TracedCall& call);
   bool convolve_image(const TracedCall& call);
+  bool average_pool(const TracedCall& call);
 
   // Backward (lower_backward.cpp).
   bool convolve_backward_input(const TracedCall& call);
@@ -52,6 +58,7 @@ class Lowering {
   bool quantize_activation_backward(const TracedCall& call);
   bool norm_relu_quantize_backward(const TracedCall& call);
   bool norm_add_relu_backward(const TracedCall& call);
+  bool average_pool_backward(const TracedCall& call);
 
   // Codes that no launch has written yet.
   struct PendingCodes {
@@ -116,6 +123,7 @@ class Lowering {
   std::map<Address, size_t> weight_of_codes_;
 
   std::map<Address, std::pair<Tensor, NormInputGradient>> norm_gradients_;         // not stored
+  std::map<Address, const TracedCall*> mean_gradients_;                            // of pixels, not stored: the call
   std::map<Address, Tensor> narrow_gradients_;                                     // stored, as bf16
   std::map<Address, std::shared_ptr<ConvolutionGradient>> convolution_gradients_;  // that wait for what follows them
   std::set<Address> never_written_;  // gradients that only stand for what a later launch computes

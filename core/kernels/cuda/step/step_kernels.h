@@ -121,6 +121,12 @@ bool fits_image_chain(const Shape& x, const Shape& w, const Conv2dGeometry& geom
 /// y by itself, with the bits of a chain.
 void launch_image_convolution(ImageConvolution& convolution);
 
+/// A value and its mean over the pixels of an image (average_pool), where a chain of convolutions ends with them.
+struct PooledValue {
+  Value value;
+  Tensor values, mean;  // f32 [N, H, W, C], [N, 1, 1, C], both written
+};
+
 /// For O up to kFusedChannels: each block computes all outputs of a tile.
 void launch_quantize_and_convolve(QuantizedConvolution& convolution);
 inline constexpr int64_t kFusedChannels = 64;
@@ -167,7 +173,8 @@ struct ValueGradient {
   Tensor out;  // bf16 or f32, written; may be the memory of `other`
 };
 
-/// The steps above of a stored gradient, bf16 or f32.
+/// The steps above of a stored gradient, bf16 or f32: of the value's shape, or of [N, 1, 1, C], that of the mean over
+/// an image (average_pool_backward).
 void launch_value_gradient(const Tensor& g, ValueGradient& gradient);
 
 /// The gradient of a convolution's output: computed from a NormInputGradient on the way (and stored as `stored`, bf16,

@@ -74,9 +74,29 @@ void check_value_gradient(const ValueGradient& gradient) {
 
 namespace {
 
+// Gradients that each belong to so many pixels side by side, and what of it is a pixel's share.
+struct SharedGradient {
+  GradientInput g;
+  int64_t pixels;
+  float share;
+
+  SharedGradient(const Tensor& tensor, const Shape& shape)
+      : g(tensor),
+        pixels(shape.elements() / tensor.elements()),
+        share(static_cast<float>(1.0 / static_cast<double>(pixels))) {}
+
+  template <int N>
+  __device__ Pack<float, N> at(int64_t pixel, int channels, int channel) const {
+    if (pixels == 1) return g.template at<N>(pixel * channels + channel);
+    Pack<float, N> own = g.template at<N>(pixel / pixels * channels + channel);
+    for (int j = 0; j < N; ++j) own[j] *= share;
+    return own;
+  }
+};
+
 template <int N, int kNorms>
 __global__ void __launch_bounds__(kThreads, 2)
-    value_gradient_kernel(PixelCut cut, GradientInput g, ValueGradientArrays<kNorms> gradient, unsigned* ticket) {
+    value_gradient_kernel(PixelCut cut, SharedGradient g, ValueGradientArrays<kNorms> gradient, unsigned* ticket) {
   using Quad = Pack<float, 4>;
   SHARED_ARRAY(Quad, terms, kTerms * PixelCut::kBlockChannels / 4);
   SHARED_ARRAY(float, table, kTableSize);
@@ -92,7 +112,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (place < width && row < cut.rows)
     for (int64_t pixel = begin + row; pixel < end; pixel += cut.rows) {
       const int64_t i = pixel * cut.channels + first + place * N;
-      pass(g.template at<N>(i), pass.template fetch<N>(i), i, place * N, sums[0]);
+      pass(g.template at<N>(pixel, cut.channels, first + place * N), pass.template fetch<N>(i), i, place * N, sums[0]);
     }
   finish_value_gradient(gradient, sums, cut.channels, first, cut.width, thread, room, ticket);
 }
@@ -122,8 +142,10 @@ __global__ void __launch_bounds__(kThreads)
 
 void launch_value_gradient(const Tensor& g, ValueGradient& gradient) {
   check_value_gradient(gradient);
-  require(g.shape() == gradient.out.shape(), "a gradient ", g.shape(), " of a value ", gradient.out.shape());
-  const int64_t channels = channels_of(g.shape()), pixels = g.elements() / channels;
+  const Shape& shape = gradient.out.shape();
+  const int64_t channels = channels_of(shape), pixels = shape.elements() / channels;
+  require(g.shape() == shape || g.shape() == Shape{shape[0], 1, 1, channels}, "a gradient ", g.shape(), " of a value ",
+          shape);
   with_channel_pack(channels, [&](auto pack) {
     with_norms(gradient, [&](auto norms) {
       // The sums of 8 channels for two batch norms are more than the registers hold.
@@ -131,7 +153,7 @@ void launch_value_gradient(const Tensor& g, ValueGradient& gradient) {
       const PixelCut cut = PixelCut::of<N>(pixels, channels);
       PartialSums<kNorms> room(cut.grid<N>(), channels);
       launch({"value gradient", g.bytes() + bytes_read(gradient), gradient.out.bytes()},
-             value_gradient_kernel<N, kNorms>, cut.grid<N>(), cut, GradientInput(g),
+             value_gradient_kernel<N, kNorms>, cut.grid<N>(), cut, SharedGradient(g, shape),
              ValueGradientArrays<kNorms>(gradient, room.sums.data(), room.alpha.data()), Context::get().ticket());
     });
   });
