@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "core/ops/conv2d.h"
+#include "core/ops/elementwise.h"
 #include "core/ops/pool.h"
 #include "layers/batch_norm.h"
 #include "layers/first_last.h"
@@ -136,6 +138,52 @@ class FewBlocks : public Model {
   LastLinear linear_;
 };
 
+// A block whose value is rounded for two more convolutions, and its mean taken, before either of them begins.
+class EarlyQuantizers : public Model {
+ public:
+  explicit EarlyQuantizers(int blocks)
+      : quant_(settings_of(LevelMethod::apot, QuantizerVariant::cifar, 4).quant),
+        first_(3, 16, 3, 1, 1, FirstLastRule::apot_compat),
+        norm_(16),
+        a_(16, 16, 3, {1, 1, 1}, quant_),
+        b_(16, 16, 3, {1, 1, 1}, quant_),
+        norm_a_(16),
+        norm_b_(16),
+        linear_(16, 10, FirstLastRule::apot_compat) {
+    for (int i = 0; i < blocks; ++i) blocks_.push_back(std::make_unique<BasicBlock>(16, 16, 1, quant_));
+    add_module("first", first_);
+    add_module("norm", norm_);
+    for (size_t i = 0; i < blocks_.size(); ++i) add_module(text("block", i), *blocks_[i]);
+    add_module("a", a_);
+    add_module("b", b_);
+    add_module("norm_a", norm_a_);
+    add_module("norm_b", norm_b_);
+    add_module("linear", linear_);
+    name_modules();
+  }
+  Variable forward(const Variable& images) override {
+    Variable x = NormRelu(norm_, first_.forward(images)).value();
+    for (const auto& block : blocks_) x = block->forward(x);
+    const Variable to_a = a_.activation_quantizer->forward(x, "a"), to_b = b_.activation_quantizer->forward(x, "b");
+    const Variable mean = global_average_pool(x);
+    const Variable a = convolve(a_, to_a), b = norm_b_.forward(convolve(b_, to_b));
+    return linear_.forward(add(mean, global_average_pool(norm_add_relu(norm_a_, a, b))));
+  }
+
+ private:
+  static Variable convolve(const QuantConv2d& conv, const Variable& codes) {
+    return conv2d_codes_statistics(codes, conv.weight_quantizer->forward(conv.weight, conv.name()), {1, 1, 1});
+  }
+
+  QuantSettings quant_;
+  FirstConv2d first_;
+  BatchNorm norm_;
+  std::vector<std::unique_ptr<BasicBlock>> blocks_;
+  QuantConv2d a_, b_;
+  BatchNorm norm_a_, norm_b_;
+  LastLinear linear_;
+};
+
 }  // namespace
 
 TEST_CASE("cuda: chains compute what single launches do, for images of many shapes") {
@@ -178,6 +226,12 @@ TEST_CASE("cuda: a chain ends with the mean over its images where a block has ro
   CHECK(launches_behind(compare({2, 27, 27, 3}, 4, 4, narrow)) == 2);
   CHECK(launches_behind(compare({2, 32, 32, 3}, 8, 8, network("resnet8"))) == 0);
   CHECK(launches_behind(compare({2, 4, 4, 3}, 8, 8, network("resnet8"))) == 0);  // over one pixel
+}
+
+TEST_CASE("cuda: a value that is rounded twice before it is read") {
+  const FreshMemory fresh;
+  compare({2, 12, 12, 3}, 2, 2, [] { return std::make_unique<EarlyQuantizers>(1); });
+  compare({2, 12, 12, 3}, 4, 4, [] { return std::make_unique<EarlyQuantizers>(2); });
 }
 
 TEST_CASE("cuda: gradients of thresholds that are scaled do not end a chain") {

@@ -66,11 +66,9 @@ void Lowering::keep(const TracedCall& call) {
 
 void Lowering::store(Address address) {
   if (const auto found = values_.find(address); found != values_.end()) {
-    if (found->second.second.relu) not_negative_.insert(address);
-    emit([tensor = found->second.first, value = found->second.second]() mutable {
-      launch_evaluate(value, tensor, nullptr);
-    });
-    values_.erase(found);
+    const auto [tensor, value] = found->second;
+    emit([own = Tensor(tensor), value]() mutable { launch_evaluate(value, own, nullptr); });
+    read_from_memory(tensor);
   }
   if (const auto found = norm_gradients_.find(address); found != norm_gradients_.end()) {
     emit([tensor = found->second.first, gradient = found->second.second]() mutable {

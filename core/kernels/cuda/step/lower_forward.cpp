@@ -38,6 +38,15 @@ Value Lowering::value_of(const Tensor& x) {
   return found->second.second;
 }
 
+void Lowering::read_from_memory(const Tensor& x) {
+  const auto found = values_.find(x.raw());
+  if (found->second.second.relu) not_negative_.insert(x.raw());
+  values_.erase(found);
+  const Value stored = value_of(x);
+  for (auto& [address, codes] : codes_)
+    if (is_same(codes.of, x)) codes.value = stored;
+}
+
 Operand Lowering::operand_of(const Tensor& x) {
   Value value = value_of(x);
   if (value.b) {
@@ -155,10 +164,8 @@ bool Lowering::convolve_image(const TracedCall& call) {
 bool Lowering::average_pool(const TracedCall& call) {
   const auto &x = call.get<Tensor>(0), &y = call.get<Tensor>(2);
   if (!values_.contains(x.raw()) || !is_of_whole_images(x.shape(), call.get<PoolGeometry>(1))) return false;
-  const Value value = value_of(x);
-  if (!forward_chain_.end_with({value, x, y})) return false;
-  if (value.relu) not_negative_.insert(x.raw());
-  values_.erase(x.raw());
+  if (!forward_chain_.end_with({value_of(x), x, y})) return false;
+  read_from_memory(x);
   return true;
 }
 
@@ -180,11 +187,9 @@ bool Lowering::convolve(const TracedCall& call) {
   QuantizedValue codes{found->second.value, found->second.alpha, x};
   // A sum of two is read again by a shortcut and by the gradient: the first reader stores it for them.
   Tensor values;
-  if (codes.value.b && values_.erase(found->second.of.raw()) > 0) {
-    values = found->second.of;
-    if (codes.value.relu) not_negative_.insert(values.raw());
-  }
+  if (codes.value.b && values_.contains(found->second.of.raw())) values = found->second.of;
   codes_.erase(found);
+  if (values.defined()) read_from_memory(values);
   std::shared_ptr<StoredValue> stored;
   if (values.defined()) {
     stored = std::make_shared<StoredValue>(StoredValue{values, calls_with({values}), {}});

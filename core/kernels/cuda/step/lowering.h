@@ -73,6 +73,8 @@ class Lowering {
 
   // The value that x stands for, stored or not.
   Value value_of(const Tensor& x);
+  // A launch that comes before any other reader stores x, until now known as its value.
+  void read_from_memory(const Tensor& x);
   // As one operand in front of a batch norm or beside another one; x is stored where it is more than that.
   Operand operand_of(const Tensor& x);
   Operand normalised(const Tensor& x, const BatchNormTerms& norm);
