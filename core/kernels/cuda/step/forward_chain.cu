@@ -21,9 +21,8 @@ __device__ void prepare(const Link& link, const Room& room) {
   uint8_t* const weights = room.weights(plan);
   for (int64_t i = static_cast<int>(threadIdx.x) * 16; i < weights - room.box(); i += kThreads * 16)
     store(reinterpret_cast<Word*>(room.box() + i), 0, Vector{});
-  if (plan.outputs == 16) stage_weights<16>(plan, link.w, 0, 0, plan.taps(), weights, room.offsets);
-  if (plan.outputs == 32) stage_weights<32>(plan, link.w, 0, 0, plan.taps(), weights, room.offsets);
-  if (plan.outputs == 64) stage_weights<64>(plan, link.w, 0, 0, plan.taps(), weights, room.offsets);
+  with_channels(plan.outputs,
+                [&](auto outputs) { stage_weights<outputs>(plan, link.w, 0, 0, plan.taps(), weights, room.offsets); });
 }
 
 // The value of the first link, out of memory.
@@ -246,31 +245,28 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (blockIdx.x == 0)
     for (int i = static_cast<int>(threadIdx.x); i < chain.count; i += kThreads)
       store_step(chain.links[i].alpha[0], static_cast<float>(chain.levels.k), chain.links[i].x_step, trouble);
-  const int channels = chain.links[0].plan.channels;
+  const int first_channels = chain.links[0].plan.channels;
   Held held = {};
   if (chain.image.x) {
     compute_first(chain, room, held);
   } else {
-    prepare_norm(chain.first.a, 0, channels, terms);
-    prepare_norm(chain.first.b, 0, channels, terms + kChannelTerms);
+    prepare_norm(chain.first.a, 0, first_channels, terms);
+    prepare_norm(chain.first.b, 0, first_channels, terms + kChannelTerms);
   }
   prepare(chain.links[0], room);
   __syncthreads();
 
-  if (channels == 16 && !chain.image.x) read_first<16>(chain, room, held);
-  if (channels == 32) read_first<32>(chain, room, held);
-  if (channels == 64) read_first<64>(chain, room, held);
+  if (!chain.image.x) with_channels(first_channels, [&](auto channels) { read_first<channels>(chain, room, held); });
   bool is_projected = false;
 #pragma unroll 1
   for (int number = 0;; ++number) {
     const Link& link = chain.links[number];
-    if (link.plan.channels == 16) round_value<16>(chain, link, room, held);
-    if (link.plan.channels == 32) round_value<32>(chain, link, room, held);
-    if (link.plan.channels == 64) round_value<64>(chain, link, room, held);
+    with_channels(link.plan.channels, [&](auto channels) { round_value<channels>(chain, link, room, held); });
     __syncthreads();
-    if (link.plan.outputs == 16) multiply<16>(link, room, held), write_sums<16>(link, room, held);
-    if (link.plan.outputs == 32) multiply<32>(link, room, held), write_sums<32>(link, room, held);
-    if (link.plan.outputs == 64) multiply<64>(link, room, held), write_sums<64>(link, room, held);
+    with_channels(link.plan.outputs, [&](auto outputs) {
+      multiply<outputs>(link, room, held);
+      write_sums<outputs>(link, room, held);
+    });
     const bool is_last = number + 1 == chain.count;
     if (is_last && !chain.end.values) break;
     if (link.is_projection) {
@@ -293,9 +289,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (is_projected && link.plan.outputs == 64) keep_projection<64>(chain, chain.links[number - 1], room, held);
     is_projected = link.is_projection;
     if (!is_last) continue;
-    if (link.plan.outputs == 16) end_with_mean<16>(chain.end, link.plan, room, held);
-    if (link.plan.outputs == 32) end_with_mean<32>(chain.end, link.plan, room, held);
-    if (link.plan.outputs == 64) end_with_mean<64>(chain.end, link.plan, room, held);
+    with_channels(link.plan.outputs, [&](auto outputs) { end_with_mean<outputs>(chain.end, link.plan, room, held); });
     break;
   }
 

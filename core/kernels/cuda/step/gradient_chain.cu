@@ -286,6 +286,15 @@ __device__ void finish_norms(const Chain& chain, int number, const Room& room, b
   __syncthreads();
 }
 
+// Calls f with the channels of a link's outputs and inputs, as types.
+template <typename F>
+__device__ void with_channels_of(const ConvolutionSizes& sizes, F&& f) {
+  with_channels(sizes.channels, [&](auto channels) {
+    if (sizes.outputs == sizes.channels) return f(channels, channels);
+    if constexpr (channels < kWidest) f(std::integral_constant<int, 2 * channels>{}, channels);
+  });
+}
+
 // What a link needs and no other block has a part in: its first weights, and terms of batch norms. Behind the frame
 // the pool is free.
 __device__ void prepare(const Link& link, const Room& room) {
@@ -296,12 +305,9 @@ __device__ void prepare(const Link& link, const Room& room) {
   }
   uint8_t* const weights = room.pool + weights_place(sizes);
   const int taps = min(taps_at_once(sizes.outputs), sizes.taps());
-  const bool is_equal = sizes.outputs == sizes.channels;
-  if (sizes.outputs == 16) stage_frame_weights<16, 16>(sizes, link.w, 0, taps, weights);
-  if (sizes.outputs == 32 && is_equal) stage_frame_weights<32, 32>(sizes, link.w, 0, taps, weights);
-  if (sizes.outputs == 32 && !is_equal) stage_frame_weights<32, 16>(sizes, link.w, 0, taps, weights);
-  if (sizes.outputs == 64 && is_equal) stage_frame_weights<64, 64>(sizes, link.w, 0, taps, weights);
-  if (sizes.outputs == 64 && !is_equal) stage_frame_weights<64, 32>(sizes, link.w, 0, taps, weights);
+  with_channels_of(sizes, [&](auto outputs, auto channels) {
+    stage_frame_weights<outputs, channels>(sizes, link.w, 0, taps, weights);
+  });
 }
 
 // The products of a link that has been prepared. Coefficients are there, and the frame's room is free.
@@ -367,21 +373,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
 
   Held held = {};
-  if (chain.links[0].sizes.outputs == 16) read_first<16>(chain, held);
-  if (chain.links[0].sizes.outputs == 32) read_first<32>(chain, held);
-  if (chain.links[0].sizes.outputs == 64) read_first<64>(chain, held);
+  with_channels(chain.links[0].sizes.outputs, [&](auto outputs) { read_first<outputs>(chain, held); });
 #pragma unroll 1
   for (int number = 0; number < chain.count; ++number) {
     const Link& link = chain.links[number];
-    const bool is_equal = link.sizes.outputs == link.sizes.channels;
-    if (link.sizes.outputs == 16) multiply_link<16, 16>(link, room, held);
-    if (link.sizes.outputs == 32 && is_equal) multiply_link<32, 32>(link, room, held);
-    if (link.sizes.outputs == 32 && !is_equal) multiply_link<32, 16>(link, room, held);
-    if (link.sizes.outputs == 64 && is_equal) multiply_link<64, 64>(link, room, held);
-    if (link.sizes.outputs == 64 && !is_equal) multiply_link<64, 32>(link, room, held);
-    if (link.sizes.channels == 16) pass_link<16>(chain, number, room, held);
-    if (link.sizes.channels == 32) pass_link<32>(chain, number, room, held);
-    if (link.sizes.channels == 64) pass_link<64>(chain, number, room, held);
+    with_channels_of(link.sizes,
+                     [&](auto outputs, auto channels) { multiply_link<outputs, channels>(link, room, held); });
+    with_channels(link.sizes.channels, [&](auto channels) { pass_link<channels>(chain, number, room, held); });
     if (number + 1 == chain.count) break;
     if (link.norms == 0) {
       __syncthreads();

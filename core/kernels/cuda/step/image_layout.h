@@ -15,6 +15,14 @@ struct ImageLayout : WarpLayout<kChannels> {
   static constexpr int kPixels = WarpLayout<kChannels>::capacity(kRows);
 };
 
+/// Calls f with the channels of an image that a block holds, as a type: 16, 32 or 64.
+template <typename F>
+__device__ void with_channels(int channels, F&& f) {
+  if (channels == 16) f(std::integral_constant<int, 16>{});
+  if (channels == 32) f(std::integral_constant<int, 32>{});
+  if (channels == 64) f(std::integral_constant<int, 64>{});
+}
+
 /// The first kUsed of an array moved on by kBy: the first come last.
 template <int kBy, int kUsed, typename T, int kCount>
 __device__ void move_on(T (&array)[kCount]) {
