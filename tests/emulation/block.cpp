@@ -381,4 +381,15 @@ void* shared_bytes(const void* place, size_t bytes, const Location& location) {
   return b.shared.back().memory();
 }
 
+void require_matrix_row(const void* row, const Location& location) {
+  const Unseen unseen;
+  const auto* const place = static_cast<const std::byte*>(row);
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
+    fail_thread("a row of a matrix that does not begin at a multiple of 16 bytes", location);
+  const auto holds = [&](SharedArray& array) {
+    return place >= array.memory() && place + 16 <= array.memory() + array.bytes;
+  };
+  if (std::ranges::none_of(block->shared, holds)) fail_thread("a row of a matrix outside shared memory", location);
+}
+
 }  // namespace emulation

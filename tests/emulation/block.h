@@ -64,6 +64,9 @@ T* shared(const void* place, size_t count, const Location& location = Location::
   return static_cast<T*>(shared_bytes(place, count * sizeof(T), location));
 }
 
+/// A Fault unless 16 bytes of the running block's shared memory begin here, at a multiple of 16: what ldmatrix reads.
+void require_matrix_row(const void* row, const Location& location);
+
 /// A shuffle of any type up to 8 bytes.
 template <typename T>
 T exchange(uint32_t mask, T value, int source_lane, const Location& location) {

@@ -70,6 +70,15 @@ inline float __fmaf_rd(float a, float b, float c) {
 }
 inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyint(value)); }
 inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
+/// To device memory alone: of any other address a device makes one of its own.
+template <typename T>
+void __stwb(T* place, T value, const emulation::Location& location = emulation::Location::current()) {
+  {
+    const emulation::Unseen unseen;
+    if (!emulation::end_of_block(place)) emulation::fail_thread("a store to device memory outside it", location);
+  }
+  *place = value;
+}
 /// What was written before a fence is seen behind a later one. Atomic operations order nothing, as on a device.
 inline void __threadfence() {
   static char all_fences;

@@ -75,16 +75,23 @@ __global__ void sum_half_warp(float* y) {
   y[threadIdx.x] = sum;
 }
 
-// A matrix whose rows begin `shift` bytes late in shared memory.
-__global__ void load_matrix(float* y, int shift) {
+// A matrix whose rows begin `shift` bytes late in shared memory, or at y.
+__global__ void load_matrix(float* y, int shift, bool elsewhere) {
   using Row = Pack<Word, 4>;
   SHARED_ARRAY(Row, shared, 33);
   auto* const bytes = reinterpret_cast<uint8_t*>(shared);
   for (unsigned i = threadIdx.x; i < 33 * 16; i += 32) bytes[i] = 1;
   __syncthreads();
   Word words[4];
-  load_matrices(words, bytes + threadIdx.x * 16 + shift);
+  load_matrices(words, elsewhere ? reinterpret_cast<const uint8_t*>(y) : bytes + threadIdx.x * 16 + shift);
   y[threadIdx.x] = static_cast<float>(words[0] & 255);
+}
+// A whole pack stored to shared memory, by an instruction for device memory.
+__global__ void store_packs(float* y, bool elsewhere) {
+  using Quad = Pack<float, 4>;
+  SHARED_ARRAY(Quad, shared, 32);
+  store_whole(elsewhere ? reinterpret_cast<float*>(shared) : y, threadIdx.x * 4, Quad{1, 1, 1, 1});
+  if (elsewhere) store(y, threadIdx.x * 4, shared[threadIdx.x]);
 }
 
 void require_all(const std::vector<float>& values, const std::function<float(size_t)>& expected) {
@@ -212,7 +219,21 @@ void misaligned_vector(bool mistake) {
 void misaligned_matrix(bool mistake) {
   const Stream stream;
   const Floats y(32);
-  start(stream, 1, 32, load_matrix, y.get(), mistake ? 4 : 0);
+  start(stream, 1, 32, load_matrix, y.get(), mistake ? 4 : 0, false);
+  require_all(y.read(stream), [](size_t) { return 1.0f; });
+}
+
+void matrix_of_device_memory(bool mistake) {
+  const Stream stream;
+  const Floats y(32);
+  start(stream, 1, 32, load_matrix, y.get(), 0, mistake);
+  require_all(y.read(stream), [](size_t) { return 1.0f; });
+}
+
+void store_to_shared_memory(bool mistake) {
+  const Stream stream;
+  const Floats y(128);
+  start(stream, 1, 32, store_packs, y.get(), mistake);
   require_all(y.read(stream), [](size_t) { return 1.0f; });
 }
 
@@ -267,16 +288,25 @@ void wrong_shuffle_mask(bool mistake) {
   stream.synchronize();
 }
 
-const std::map<std::string, void (*)(bool)> kMistakes{
-    {"missing_barrier", missing_barrier},       {"divergent_barrier", divergent_barrier},
-    {"missing_event", missing_event},           {"missing_fence", missing_fence},
-    {"out_of_bounds", out_of_bounds},           {"misaligned_vector", misaligned_vector},
-    {"misaligned_matrix", misaligned_matrix},   {"host_read", host_read},
-    {"uninitialised_read", uninitialised_read}, {"wrong_leading_dimension", wrong_leading_dimension},
-    {"illegal_launch", illegal_launch},         {"forbidden_in_capture", forbidden_in_capture},
-    {"wrong_shuffle_mask", wrong_shuffle_mask}, {"missing_grid_barrier", missing_grid_barrier},
-    {"missing_block", missing_block},           {"meeting_in_turn", meeting_in_turn},
-    {"too_many_together", too_many_together}};
+const std::map<std::string, void (*)(bool)> kMistakes{{"missing_barrier", missing_barrier},
+                                                      {"divergent_barrier", divergent_barrier},
+                                                      {"missing_event", missing_event},
+                                                      {"missing_fence", missing_fence},
+                                                      {"out_of_bounds", out_of_bounds},
+                                                      {"misaligned_vector", misaligned_vector},
+                                                      {"misaligned_matrix", misaligned_matrix},
+                                                      {"host_read", host_read},
+                                                      {"uninitialised_read", uninitialised_read},
+                                                      {"wrong_leading_dimension", wrong_leading_dimension},
+                                                      {"illegal_launch", illegal_launch},
+                                                      {"forbidden_in_capture", forbidden_in_capture},
+                                                      {"wrong_shuffle_mask", wrong_shuffle_mask},
+                                                      {"missing_grid_barrier", missing_grid_barrier},
+                                                      {"missing_block", missing_block},
+                                                      {"meeting_in_turn", meeting_in_turn},
+                                                      {"too_many_together", too_many_together},
+                                                      {"matrix_of_device_memory", matrix_of_device_memory},
+                                                      {"store_to_shared_memory", store_to_shared_memory}};
 
 }  // namespace
 }  // namespace apotnet::cuda

@@ -20,7 +20,7 @@ TEST_CASE("cuda: planted mistakes are caught, and the same kernels without them 
                           {"missing_event", "caught: wrong number"},
                           {"out_of_bounds", "heap-buffer-overflow"},
                           {"misaligned_vector", "misaligned address"},
-                          {"misaligned_matrix", "a row does not begin at a multiple of 16 bytes at"},
+                          {"misaligned_matrix", "a row of a matrix that does not begin at a multiple of 16 bytes at"},
                           {"host_read", "use-after-poison"},
                           {"uninitialised_read", "caught: wrong number"},
                           {"wrong_leading_dimension", "matrix a needs 28 bytes"},
@@ -30,7 +30,9 @@ TEST_CASE("cuda: planted mistakes are caught, and the same kernels without them 
                           {"missing_grid_barrier", "caught: wrong number"},
                           {"missing_block", "that 1 of them never reach"},
                           {"meeting_in_turn", "whose blocks do not run together"},
-                          {"too_many_together", "too many blocks"}};
+                          {"too_many_together", "too many blocks"},
+                          {"matrix_of_device_memory", "a row of a matrix outside shared memory at"},
+                          {"store_to_shared_memory", "a store to device memory outside it at"}};
 #endif
   for (const auto& [mistake, sign] : mistakes) {
     CAPTURE(mistake);

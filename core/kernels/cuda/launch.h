@@ -74,20 +74,18 @@ template <int N, typename T>
 __device__ void store(T* place, int64_t i, const Pack<T, N>& pack) {
   *reinterpret_cast<Pack<T, N>*>(place + i) = pack;
 }
-/// The same to device memory alone, in words of 8 or 16 bytes where the pack has them: in a large kernel the compiler
-/// may take an assignment apart into a store for each element.
+/// The same to device memory alone, not to shared memory, in words of 8 or 16 bytes where the pack has them: in a large
+/// kernel the compiler may take an assignment apart into a store for each element.
 template <int N, typename T>
 __device__ void store_whole(T* place, int64_t i, const Pack<T, N>& pack) {
-#ifdef __CUDACC__
   if constexpr (alignof(Pack<T, N>) >= 8) {
     using Unit = std::conditional_t<alignof(Pack<T, N>) == 16, uint4, uint2>;
     Unit units[sizeof pack / sizeof(Unit)];
     memcpy(units, &pack, sizeof pack);
     for (size_t u = 0; u < sizeof pack / sizeof(Unit); ++u) __stwb(reinterpret_cast<Unit*>(place + i) + u, units[u]);
-    return;
+  } else {
+    store(place, i, pack);
   }
-#endif
-  store(place, i, pack);
 }
 
 /// Calls f with the number of elements per thread: 4 where `multiple` allows it, else 1.

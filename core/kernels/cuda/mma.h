@@ -90,8 +90,7 @@ void multiply_words(Sum (&sums)[4], const Word (&a)[4], const Word (&b)[2], cons
 
 inline void load_matrices(Word (&words)[4], const uint8_t* row,
                           const emulation::Location& location = emulation::Location::current()) {
-  if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
-    emulation::fail_thread("load_matrices: a row does not begin at a multiple of 16 bytes", location);
+  emulation::require_matrix_row(row, location);
   const auto* const rows = static_cast<const uint8_t* const*>(emulation::warp_gather(&row, sizeof row, location));
   const int lane = emulation::lane();
   for (int i = 0; i < 4; ++i) std::memcpy(&words[i], rows[8 * i + lane / 4] + lane % 4 * 4, sizeof(Word));
@@ -127,8 +126,7 @@ inline void multiply_bf16(float (&sums)[4], const Word (&a)[4], const Word (&b)[
 
 inline void load_transposed(Word (&words)[4], const BFloat16* row,
                             const emulation::Location& location = emulation::Location::current()) {
-  if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
-    emulation::fail_thread("load_transposed: a row does not begin at a multiple of 16 bytes", location);
+  emulation::require_matrix_row(row, location);
   using Row = BFloat16[8];
   const auto* const rows = static_cast<const Row*>(emulation::warp_gather(row, sizeof(Row), location));
   const int column = emulation::lane() / 4, pair = emulation::lane() % 4;

@@ -220,7 +220,7 @@ __device__ void end_with_mean(const PooledArrays& end, const TilePlan& plan, con
   const auto finish = [&](int i, int pixel, int, int, Nothing) {
     const auto value = value_of<kChannels>(held, i, room.terms + channel, end.adds);
     store_whole(values, pixel * kChannels + channel, value);
-    store_whole(room.values(), pixel * kChannels + channel, value);
+    store(room.values(), pixel * kChannels + channel, value);
   };
   for_each_pack<kChannels, 4>(plan.out_width, pixels, nothing, finish, held.sums, held.kept);
   __syncthreads();
