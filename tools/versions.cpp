@@ -32,6 +32,7 @@ nlohmann::ordered_json versions() {
           {"revision", kRevision},
           {"compiler", kCompiler},
           {"build", kBuildType},
+          {"cuda", *kCudaVersion ? kCudaVersion : "not built"},
           {"onednn", onednn_version()},
           {"zlib", zlibVersion()},
           {"libjpeg_turbo", jpeg_library_version()},

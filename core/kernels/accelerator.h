@@ -50,6 +50,7 @@ class Accelerator {
  public:
   virtual ~Accelerator() = default;
 
+  /// Its name, and in brackets what else of it decides about the bits of a training.
   virtual std::string description() const = 0;
   /// Waits for everything that was called before.
   virtual void synchronize() = 0;

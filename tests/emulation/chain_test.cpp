@@ -88,7 +88,7 @@ Step compare(const Shape& shape, size_t forward, size_t backward, Make&& make) {
     worst = std::max(worst, error);
   }
   const double threshold_error = relative_error(chained.thresholds(), plain.thresholds());
-  CHECK(threshold_error < 2e-2);
+  CHECK(threshold_error < 1e-2);
   MESSAGE("largest difference of a gradient: ", worst, ", of the thresholds': ", threshold_error);
   return chained;
 }
@@ -196,7 +196,7 @@ TEST_CASE("cuda: chains compute what single launches do, for images of many shap
   compare({2, 1, 2, 3}, 8, 8, resnet8);
   compare({1, 33, 33, 3}, 0, 0, resnet8);  // more pixels than a block holds
   // More images than there are multiprocessors, 4 of the emulated device.
-  if (cuda::Context::get().device_name() == "emulated device") compare({5, 8, 8, 3}, 0, 0, resnet8);
+  if (cuda::Context::get().description().starts_with("emulated device")) compare({5, 8, 8, 3}, 0, 0, resnet8);
 }
 
 TEST_CASE("cuda: chains of other levels, deeper networks and more channels") {
@@ -264,6 +264,7 @@ TEST_CASE("cuda: a batch norm that does not take the batch's statistics ends a c
     };
   };
   // 3 of 8 convolutions come before it.
+  SUBCASE("the first one") { compare({2, 16, 16, 3}, 8, 8, frozen("bn1")); }
   SUBCASE("inside") { compare({2, 16, 16, 3}, 6, 8, frozen("layer2.0.bn1")); }
   SUBCASE("the last one") { CHECK(compare({2, 16, 16, 3}, 8, 8, frozen("layer3.0.bn2")).jobs_of("average pool") == 1); }
 }

@@ -87,14 +87,11 @@ TEST_CASE("cuda: the first convolution by itself, as chains compute it") {
     const Tensor x = random_tensor(problem.x(), DType::f32, random), w = random_tensor(problem.w(), DType::f32, random);
     Tensor expected(problem.y(), DType::f32);
     reference_kernels().conv->conv2d(x, w, problem.geometry, expected);
-    cuda::ImageConvolution convolution;
-    convolution.x = to_device(x);
-    convolution.w = to_device(w);
-    convolution.geometry = problem.geometry;
+    const Tensor device_x = to_device(x), device_w = to_device(w);
     const std::vector<Tensor> actual = same_in_every_order([&] {
-      convolution.y = device_tensor(problem.y(), DType::f32);
-      cuda::launch_image_convolution(convolution);
-      return std::vector{convolution.y.on({})};
+      Tensor y = device_tensor(problem.y(), DType::f32);
+      cuda::launch_image_convolution(device_x, device_w, problem.geometry, y);
+      return std::vector{y.on({})};
     });
     CHECK(relative_difference(actual[0], expected) < 2e-6);
   }

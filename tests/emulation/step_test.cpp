@@ -56,7 +56,6 @@ TEST_CASE("cuda: a recorded step repeats the bits of steps one by one, and alloc
   }
   CHECK(emulation::allocation_count() == allocations);
   CHECK(work->nodes() > 100);
-  MESSAGE("nodes of a step of ResNet-20: ", work->nodes());
 }
 
 TEST_CASE("cuda: golden: one training step of the authors' ResNet-20 on 32 images") {

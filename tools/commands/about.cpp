@@ -53,9 +53,11 @@ std::string find_cuda() {
   }
 }
 
-// Where a library of NVIDIA's lies; it is opened at the first use of --device cuda.
-std::string path_of(const cuda::VendorLibrary& library) {
-  return library.found() ? library.path() : library.title() + " not found";
+// Where a library of NVIDIA's lies, and its version; it is opened at the first use of --device cuda.
+std::string found(const cuda::VendorLibrary& library) {
+  if (!library.found()) return library.title() + " not found";
+  const std::string version = library.version();
+  return version.empty() ? library.path() : text(library.path(), ", ", version);
 }
 
 nlohmann::ordered_json findings() {
@@ -64,10 +66,10 @@ nlohmann::ordered_json findings() {
           {"float_kernels", text(loops().name, "; convolutions by oneDNN")},
           {"integer_convolution", text("own kernels, in order of preference: ", kernel_names())},
           {"cuda", find_cuda()},
-          {"cuda_driver", path_of(cuda::driver_library())},
-          {"cudnn", path_of(cuda::cudnn_library())},
-          {"cublas", path_of(cuda::cublas_library())},
-          {"nccl", path_of(cuda::nccl_library()) + " (not needed: a run uses one device)"},
+          {"cuda_driver", found(cuda::driver_library())},
+          {"cudnn", found(cuda::cudnn_library())},
+          {"cublas", found(cuda::cublas_library())},
+          {"nccl", found(cuda::nccl_library()) + " (not needed: a run uses one device)"},
           {"cifar10", find_cifar10()}};
 }
 

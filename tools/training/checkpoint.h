@@ -23,7 +23,7 @@ struct TrainingPosition {
   double best_metric = -1;   ///< best top-1 % on the validation split so far; -1: no epoch is finished
   int64_t epoch_images = 0, epoch_correct = 0;  ///< of the batches done of the epoch
   double epoch_loss = 0;                        ///< sum over these images
-  std::string device{};                         ///< "cpu" or "cuda": of the last steps; empty where a file does not say
+  std::string device{};  ///< of the last steps: "cpu" or "cuda: ..." (Accelerator::description()); empty: not known
 };
 
 /// Writes model, momentum, position, the resolved configuration and the names of the classes as safetensors,

@@ -102,9 +102,11 @@ void Trainer::prepare_folder() {
   if (resumed_) {
     const TrainingPosition& position = resumed_->position;
     config_json_ = resumed_->config;  // so that the final checkpoint is that of a run that never stopped
-    if (!position.device.empty() && position.device != start.device)
-      warn(text(resumed_->path, ": was trained with --device ", position.device,
-                "; the rest will have other bits than there"));
+    // Former checkpoints say "cuda" of any device.
+    const bool is_known = !position.device.empty() && !(position.device == "cuda" && start.device.starts_with("cuda"));
+    if (is_known && position.device != start.device)
+      warn(text(resumed_->path, ": was trained on ", printable(position.device), "; the rest will have other bits, on ",
+                printable(start.device)));
     bring_what_is_missing();
     start.from = describe(position);
     std::vector<std::string> stages;
@@ -119,7 +121,9 @@ void Trainer::prepare_folder() {
   if (options_.device != Device{}) engines_.emplace(folder_->file("engines.json"), cuda_device(), resumed_.has_value());
 }
 
-std::string Trainer::device_name() const { return options_.device == Device{} ? "cpu" : "cuda"; }
+std::string Trainer::device_name() const {
+  return options_.device == Device{} ? "cpu" : "cuda: " + cuda_device().description();
+}
 
 void Trainer::write_config() {
   write_file_atomically(folder_->file("config.json"), {std::as_bytes(std::span(config_json_))});

@@ -31,6 +31,15 @@ bool waits(const char* name, std::vector<const std::byte*> addresses, std::funct
   return true;
 }
 
+// Whether APOTNET_CHAINS wants launches of one layer each. Error(usage) for what it cannot want.
+bool chains_are_off() {
+  const char* const wanted = std::getenv("APOTNET_CHAINS");
+  if (!wanted || !*wanted) return false;
+  if (std::string_view(wanted) != "off")
+    fail(ErrorCategory::usage, "APOTNET_CHAINS=", wanted, ": off is its only value; unset it to have chains");
+  return true;
+}
+
 }  // namespace
 
 std::string open_device(int number) {
@@ -56,7 +65,8 @@ std::string open_device(int number) {
   if (properties.major < 8)
     fail(ErrorCategory::unavailable, "the CUDA device ", number, ", ", properties.name, ", is of compute capability ",
          properties.major, ".", properties.minor, "; 8.0 (Ampere) or newer is needed; use --device cpu");
-  return properties.name;
+  return text(properties.name, " (sm_", properties.major, properties.minor, ", ", properties.multiProcessorCount,
+              " multiprocessors", chains_are_off() ? ", without chains)" : ")");
 }
 
 Context& Context::get() {
@@ -68,7 +78,7 @@ Context& Context::get() {
 
 void Context::choose(int number) { chosen() = number; }
 
-Context::Context() : device_name_(open_device(chosen())) {
+Context::Context() : description_(open_device(chosen())) {
   use_device_memory(this);
   tickets_ = Tensor({kTickets}, DType::s32, kCuda);
   trouble_ = Tensor({1}, DType::s32, kCuda);
@@ -80,8 +90,7 @@ int Context::blocks_together(const void* kernel, int threads) const {
   int multiprocessors = 0, cooperates = 0, of_each = 0;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, chosen()), "asking for the device");
   check(cudaDeviceGetAttribute(&cooperates, cudaDevAttrCooperativeLaunch, chosen()), "asking for the device");
-  const char* const wanted = std::getenv("APOTNET_CHAINS");
-  if (!blocks_may_meet_ || !cooperates || (wanted && std::string_view(wanted) == "off")) return 0;
+  if (!blocks_may_meet_ || !cooperates || chains_are_off()) return 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, threads, 0), "asking for a kernel's room");
   return multiprocessors * of_each;
 }

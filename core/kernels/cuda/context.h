@@ -18,8 +18,9 @@ struct Node {
   size_t jobs = 1;  // that other launches do one by one
 };
 
-/// Makes the device of this number, as the driver counts them, that of the process; its name. Error(unavailable) where
-/// it is not there or too old for the kernels.
+/// Makes the device of this number, as the driver counts them, that of the process. What of it decides about the bits
+/// of a training: "NAME (sm_90, 132 multiprocessors)", with ", without chains" where APOTNET_CHAINS says so.
+/// Error(unavailable) where it is not there or too old for the kernels; Error(usage) for another APOTNET_CHAINS.
 std::string open_device(int number);
 
 /// The device in use: its stream, memory and the few words that kernels share. Everything of this process runs on one
@@ -31,7 +32,7 @@ class Context : public DeviceMemory {
   static void choose(int number);
 
   const Stream& stream() const { return stream_; }
-  const std::string& device_name() const { return device_name_; }
+  const std::string& description() const { return description_; }  ///< open_device()'s
 
   DeviceBlock allocate(size_t bytes) override;
   void copy_in(std::span<const std::byte> from, std::byte* to) override;
@@ -88,7 +89,7 @@ class Context : public DeviceMemory {
  private:
   Context();
 
-  std::string device_name_;
+  std::string description_;
   Stream stream_;
   std::shared_ptr<Pool> own_pool_ = std::make_shared<Pool>(), pool_ = own_pool_;
   Tensor tickets_, trouble_;
@@ -107,6 +108,7 @@ class Scratch {
  public:
   explicit Scratch(size_t count) : memory_({static_cast<int64_t>(count * sizeof(T))}, DType::u8, kCuda) {}
   T* data() { return reinterpret_cast<T*>(memory_.raw()); }
+  size_t bytes() const { return memory_.bytes(); }
 
  private:
   Tensor memory_;

@@ -1,6 +1,7 @@
 #include "core/kernels/call.h"
 #include "core/kernels/cuda/kernels.h"
 #include "core/kernels/cuda/plans.h"
+#include "core/kernels/cuda/step/step_kernels.h"
 
 namespace apotnet::cuda {
 namespace {
@@ -55,7 +56,9 @@ bool sums_of_codes(const Quantized& x, const Quantized& w, const Conv2dGeometry&
 }  // namespace
 
 void CudaConv::conv2d(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) const {
-  // The first layer alone: its values decide about codes, so they are not rounded to tf32.
+  // The first layer alone: its values decide about codes, so they are not rounded to tf32, and they are those of
+  // chains.
+  if (fits_image_chain(x.shape(), w.shape(), geometry)) return launch_image_convolution(x, w, geometry, y);
   run(ConvolutionOperation::forward, Arithmetic::f32, geometry, x.shape(), w.shape(), x, w, y);
 }
 

@@ -136,7 +136,7 @@ class PinnedCopy : public LateCopy {
 
 class CudaDevice : public Accelerator {
  public:
-  std::string description() const override { return Context::get().device_name(); }
+  std::string description() const override { return Context::get().description(); }
   void synchronize() override { Context::get().stream().synchronize(); }
   bool take_trouble() override {
     Tensor flag = Context::get().trouble_flag();

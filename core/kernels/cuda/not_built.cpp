@@ -6,7 +6,11 @@
 namespace apotnet {
 namespace {
 
-[[noreturn]] void fail_not_built() { fail(ErrorCategory::unavailable, "this build has no CUDA; use --device cpu"); }
+[[noreturn]] void fail_not_built() {
+  fail(ErrorCategory::unavailable,
+       "this build has no CUDA; use --device cpu, or APOTNET_CUDA=ON ./apotnet, which builds it or says what is "
+       "missing");
+}
 
 }  // namespace
 

@@ -10,12 +10,16 @@ namespace apotnet::cuda {
 class VendorLibrary {
  public:
   /// Tries the loader's own search (LD_LIBRARY_PATH, ldconfig) for every file name, then the folders the build knows.
-  VendorLibrary(std::string title, const std::vector<std::string>& file_names);
+  /// `ask` asks it for its version.
+  VendorLibrary(std::string title, const std::vector<std::string>& file_names,
+                std::string (*ask)(const VendorLibrary&));
 
   bool found() const { return handle_ != nullptr; }
   const std::string& title() const { return title_; }
   /// Where it lies; empty if it was not found.
   std::string path() const;
+  /// As it says itself, "9.19.0"; empty where it does not.
+  std::string version() const;
 
   /// Of the type of `declaration`, a function that the library's header declares:
   ///   const auto create = library.function<decltype(cudnnCreate)>("cudnnCreate");
@@ -29,6 +33,7 @@ class VendorLibrary {
   void* address(const char* name) const;
 
   std::string title_, wanted_;
+  std::string (*version_)(const VendorLibrary&);
   void* handle_ = nullptr;
 };
 

@@ -104,9 +104,11 @@ bool ForwardChain::end_with(const PooledValue& end) {
 void ForwardChain::finish(const std::shared_ptr<ImageConvolution>& image) {
   if (links_.size() == 1) return;
   const Value& first = links_[0].convolution.x.value;
-  if (image && image->value.defined() && !first.b && first.relu && is_same(first.a.values, image->y) && first.a.norm &&
-      is_same(first.a.norm->mean, image->mean) && is_same(first.a.norm->variance, image->variance)) {
+  if (image && !image->begins_chain && image->value.defined() && !first.b && first.relu &&
+      is_same(first.a.values, image->y) && first.a.norm && is_same(first.a.norm->mean, image->mean) &&
+      is_same(first.a.norm->variance, image->variance)) {
     image_ = image;
+    image_->begins_chain = true;
     image_->calls -= 2;  // the convolution and its statistics
     for (size_t i = 0; i <= (links_[0].is_projection ? 1 : 0); ++i) image_->calls -= links_[i].calls;
   }

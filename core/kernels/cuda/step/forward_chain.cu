@@ -182,7 +182,7 @@ __device__ void set_aside(Held& held) {
   for (int i = 0; i < kTiles; ++i)
     for (int j = 0; j < 4; ++j) held.sums[kTiles + i][j] = held.sums[i][j];
 }
-// And normalised they are the value that the next shortcut adds.
+// And normalised they are the value that the next shortcut adds; without one nobody has made the terms, nor reads it.
 template <int kOutputs>
 __device__ void keep_projection(const Chain& chain, const Link& projection, const Room& room, Held& held) {
   using Layout = ImageLayout<kOutputs>;
@@ -338,6 +338,7 @@ void launch_forward_chain(std::vector<ForwardLink>& links, ImageConvolution* ima
   Node node{"forward chain", image ? image->x.bytes() + image->w.bytes() : bytes_read(first.value),
             image ? 2 * image->mean.bytes() : 0, links.size()};
   if (end) node.writes += end->values.bytes() + end->mean.bytes();
+  node.reads += partial.bytes(), node.writes += partial.bytes();
   const size_t last = links.size() - 1;
   for (size_t i = 0; i < links.size(); ++i) {
     auto& [x, values, w, geometry, y, statistics] = links[i].convolution;

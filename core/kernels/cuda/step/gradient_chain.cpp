@@ -78,6 +78,7 @@ void GradientChain::finish(const std::map<const std::byte*, std::shared_ptr<Stor
       link.stored = found->second;
       link.rounded = rounded;
       link.stored->calls -= link.value.masks ? 2 : 1;  // the quantizer, and the end of the block that made the value
+      break;
     }
   }
 }

@@ -450,6 +450,8 @@ void launch_gradient_chain(std::vector<GradientLink>& links, ImageConvolution* i
     node.reads += image->x.bytes() + image->w.bytes();
     node.writes += image->gw.bytes();
   }
+  const size_t left = partial.bytes() + alpha_partial.bytes() + image_partial.bytes();  // for other blocks
+  node.reads += left, node.writes += left;
   std::set<const std::byte*> read;  // a batch norm's input is read for its output and for its gradient
   const auto reads = [&](const Operand& operand) {
     if (read.insert((operand.sums ? operand.sums->narrow : operand.values).raw()).second)

@@ -1,4 +1,4 @@
-// The first convolution by itself: for a step whose chains do not compute it, or that has none.
+// The first convolution by itself: evaluation, and steps whose chains do not compute it, or that have none.
 #include "core/kernels/cuda/step/image_convolution.h"
 
 #include "core/kernels/cuda/kernels.h"
@@ -33,13 +33,11 @@ bool fits_image_chain(const Shape& x, const Shape& w, const Conv2dGeometry& geom
          (x[1] + 2 * geometry.padding) * (x[2] + 2 * geometry.padding) * x[3] <= kImageBox;
 }
 
-void launch_image_convolution(ImageConvolution& convolution) {
-  const Tensor &x = convolution.x, &w = convolution.w;
-  require(fits_image_chain(x.shape(), w.shape(), convolution.geometry), "not a first convolution: ", x.shape(), " by ",
-          w.shape());
-  const ConvolutionSizes sizes = sizes_of(x.shape(), w.shape(), convolution.geometry);
-  launch({"image convolution", x.bytes() + w.bytes(), convolution.y.bytes()}, image_convolution_kernel,
-         static_cast<unsigned>(sizes.images), sizes, input<float>(x), input<float>(w), output<float>(convolution.y));
+void launch_image_convolution(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) {
+  require(fits_image_chain(x.shape(), w.shape(), geometry), "not a first convolution: ", x.shape(), " by ", w.shape());
+  const ConvolutionSizes sizes = sizes_of(x.shape(), w.shape(), geometry);
+  launch({"image convolution", x.bytes() + w.bytes(), y.bytes()}, image_convolution_kernel,
+         static_cast<unsigned>(sizes.images), sizes, input<float>(x), input<float>(w), output<float>(y));
 }
 
 }  // namespace apotnet::cuda

@@ -269,7 +269,8 @@ bool Lowering::average_pool_backward(const TracedCall& call) {
   const auto& gx = call.get<Tensor>(2);
   const size_t next = next_use(gx);
   if (!is_of_whole_images(gx.shape(), call.get<PoolGeometry>(1)) || next == trace_.size() ||
-      trace_[next].name != "norm_add_relu_backward" || !is_same(trace_[next].get<Tensor>(3), gx))
+      trace_[next].name != "norm_add_relu_backward" || !is_same(trace_[next].get<Tensor>(3), gx) ||
+      trace_[next].get<Tensor>(3).shape() != gx.shape())  // of a part of the batch
     return false;
   for (const Address address : call.addresses) store(address);
   mean_gradients_[gx.raw()] = &call;

@@ -116,14 +116,19 @@ bool Lowering::fusable(const Quantized& x, const Quantized& w, const Conv2dGeome
 
 StatisticsOutput Lowering::statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels) {
   StatisticsOutput result{Tensor::zeros({2, channels}, DType::i64, kCuda), mean, variance, {}, {}, 0};
-  const size_t next = next_use(mean);
-  if (next == trace_.size() || trace_[next].name != "update_running_statistics") return result;
-  const TracedCall& update = trace_[next];
-  result.momentum = update.get<double>(3);
-  result.running_mean = update.get<Tensor>(4);
-  result.running_variance = update.get<Tensor>(5);
-  done_[next] = true;
+  if (const TracedCall* const update = take_update(mean)) {
+    result.momentum = update->get<double>(3);
+    result.running_mean = update->get<Tensor>(4);
+    result.running_variance = update->get<Tensor>(5);
+  }
   return result;
+}
+
+const TracedCall* Lowering::take_update(const Tensor& mean) {
+  const size_t next = next_use(mean);
+  if (next == trace_.size() || trace_[next].name != "update_running_statistics") return nullptr;
+  done_[next] = true;
+  return &trace_[next];
 }
 
 // With its statistics, which follow it at once. It is launched where no chain computes it.
@@ -132,7 +137,7 @@ bool Lowering::convolve_image(const TracedCall& call) {
   const auto& geometry = call.get<Conv2dGeometry>(2);
   const size_t next = next_use(y);
   if (image_ || !fits_image_chain(x.shape(), w.shape(), geometry) || next == trace_.size() ||
-      trace_[next].name != "batch_statistics")
+      trace_[next].name != "batch_statistics" || trace_[next].get<Tensor>(0).shape() != y.shape())  // of a part of it
     return false;
   for (const Address address : call.addresses) store(address);
   image_ = std::make_shared<ImageConvolution>();
@@ -143,19 +148,16 @@ bool Lowering::convolve_image(const TracedCall& call) {
   image_->mean = trace_[next].get<Tensor>(1);
   image_->variance = trace_[next].get<Tensor>(2);
   done_[next] = true;
-  std::vector<TracedCall> statistics{trace_[next]};
-  const size_t after = next_use(image_->mean);
-  if (after < trace_.size() && trace_[after].name == "update_running_statistics") {
-    image_->momentum = trace_[after].get<double>(3);
-    image_->running_mean = trace_[after].get<Tensor>(4);
-    image_->running_variance = trace_[after].get<Tensor>(5);
-    done_[after] = true;
-    statistics.push_back(trace_[after]);
+  std::vector<TracedCall> calls{call, trace_[next]};
+  if (const TracedCall* const update = take_update(image_->mean)) {
+    image_->momentum = update->get<double>(3);
+    image_->running_mean = update->get<Tensor>(4);
+    image_->running_variance = update->get<Tensor>(5);
+    calls.push_back(*update);
   }
-  emit([image = image_, statistics] {
+  emit([image = image_, calls] {
     if (!image->is_read()) return;
-    launch_image_convolution(*image);
-    for (const TracedCall& own : statistics) own.replay(own, cuda_kernels());
+    for (const TracedCall& own : calls) own.replay(own, cuda_kernels());
   });
   return true;
 }

@@ -108,8 +108,9 @@ struct ImageConvolution {
   Tensor y, mean, variance;               // f32 [N, H, W, O], [O]
   Tensor running_mean, running_variance;  // not defined: nothing to update
   double momentum = 0;
-  Tensor value;      // y behind batch norm and ReLU, as the step knows it
-  Tensor gw;         // f32, of the weights
+  Tensor value;  // y behind batch norm and ReLU, as the step knows it
+  Tensor gw;     // f32, of the weights
+  bool begins_chain = false;
   size_t calls = 1;  // of the step that have y or the value among their arguments, and the gradient of the weights,
                      // but for those in chains
 
@@ -118,8 +119,8 @@ struct ImageConvolution {
 };
 /// Whether a chain has room for it: O = 16, stride 1, an output of the images' size.
 bool fits_image_chain(const Shape& x, const Shape& w, const Conv2dGeometry& geometry);
-/// y by itself, with the bits of a chain.
-void launch_image_convolution(ImageConvolution& convolution);
+/// conv2d of that by itself, with the bits of a chain.
+void launch_image_convolution(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y);
 
 /// A value and its mean over the pixels of an image (average_pool), where a chain of convolutions ends with them.
 struct PooledValue {
