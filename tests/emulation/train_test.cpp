@@ -182,6 +182,11 @@ TEST_CASE("cuda: a resumed run takes the engines of the run folder, and says so 
   CHECK(resume_with("[1, 2").find("engines.json: not an object of engines") != std::string::npos);
   CHECK(read_text(engines).find(R"(: "twin:1")") != std::string::npos);
 
+  const Finished unchained =
+      run_program(program("APOTNET_CHAINS=off") + "train " + folder / "run.json" +
+                  " --quiet --threads 1 --device cuda --resume " + run + "/checkpoints/before.safetensors");
+  CHECK(unchained.error.find(R"(, without chains)")") != std::string::npos);
+
   // Another device is said where the checkpoint is of it, so not of those that the change has led to.
   const std::string on_cpu = program() + "train " + folder / "run.json" + " --quiet --threads 1 --resume " + run;
   CHECK(run_program(on_cpu + "/checkpoints/before.safetensors")
@@ -197,6 +202,14 @@ TEST_CASE("cuda: a run whose kernels are checked compares them, in float stages 
                                    "--kernels checked --out " + folder / "run");
   INFO(run.error);
   CHECK(run.exit_code == 0);
+}
+
+TEST_CASE("cuda: an unknown APOTNET_CHAINS is an error of its own, a known one is what doctor shows") {
+  const Finished wrong = run_program(program("APOTNET_CHAINS=of") + "eval --device cuda --checkpoint x");
+  CHECK(wrong.exit_code == 64);
+  CHECK(wrong.error.find("APOTNET_CHAINS=of: off is its only value") != std::string::npos);
+  const Finished off = run_program(program("APOTNET_CHAINS=off") + "doctor");
+  CHECK(off.out.find("emulated device (sm_90, 4 multiprocessors, without chains)") != std::string::npos);
 }
 
 TEST_CASE("cuda: a command that computes on the CPU alone says so") {
