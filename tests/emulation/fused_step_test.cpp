@@ -23,6 +23,15 @@ using namespace apotnet::test;
 
 namespace {
 
+// So many multiprocessors that a batch goes as chains; more fibers than the thread sanitizer has threads for.
+class Multiprocessors {
+ public:
+  explicit Multiprocessors(int count) {
+    if (!emulation::kThreadSanitizer) emulation::set_multiprocessors(count);
+  }
+  ~Multiprocessors() { emulation::set_multiprocessors(4); }
+};
+
 // Between two layers a gradient is a bf16, which has 8 bits: a rounding is off by 2^-9 at most, and there are some
 // twenty on the way to the first layer.
 constexpr double kBf16Error = 0.02;
@@ -97,6 +106,7 @@ TEST_CASE("cuda: a fused step of ResNet-20 computes what the step kernel by kern
 }
 
 TEST_CASE("cuda: fused steps of other networks and settings") {
+  const Multiprocessors as_many_as_images(16);
   const FreshMemory fresh;
   ModelSettings settings = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 3);
   settings.name = "resnet8";
@@ -119,6 +129,7 @@ TEST_CASE("cuda: fused steps of other networks and settings") {
 }
 
 TEST_CASE("cuda: a fused step of bottlenecks, with kernels of 1x1 and up to 512 channels") {
+  const Multiprocessors as_many_as_images(32);
   const FreshMemory fresh;
   const QuantSettings quant = settings_of(LevelMethod::apot, QuantizerVariant::imagenet, 4).quant;
   ResNetImageNet::Plan plan;
@@ -200,18 +211,7 @@ TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whateve
   }
 }
 
-namespace {
-
-// So many multiprocessors that a batch goes as chains; more fibers than the thread sanitizer has threads for.
-class Multiprocessors {
- public:
-  explicit Multiprocessors(int count) {
-    if (!emulation::kThreadSanitizer) emulation::set_multiprocessors(count);
-  }
-  ~Multiprocessors() { emulation::set_multiprocessors(4); }
-};
-
-}  // namespace
+namespace {}  // namespace
 
 TEST_CASE("cuda: golden: a fused training step of the authors' ResNet-20 on 32 images") {
   const AuthorsResnet20 authors;

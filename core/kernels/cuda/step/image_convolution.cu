@@ -36,6 +36,8 @@ bool fits_image_chain(const Shape& x, const Shape& w, const Conv2dGeometry& geom
 void launch_image_convolution(const Tensor& x, const Tensor& w, const Conv2dGeometry& geometry, Tensor& y) {
   require(fits_image_chain(x.shape(), w.shape(), geometry), "not a first convolution: ", x.shape(), " by ", w.shape());
   const ConvolutionSizes sizes = sizes_of(x.shape(), w.shape(), geometry);
+  require(x.size(3) == w.size(3) && y.shape() == Shape{x.size(0), x.size(1), x.size(2), kImageOutputs},
+          "a first convolution of ", x.shape(), " by ", w.shape(), " into ", y.shape());
   launch({"image convolution", x.bytes() + w.bytes(), y.bytes()}, image_convolution_kernel,
          static_cast<unsigned>(sizes.images), sizes, input<float>(x), input<float>(w), output<float>(y));
 }
