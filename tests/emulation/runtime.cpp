@@ -59,7 +59,7 @@ struct Runtime {
   std::vector<std::unique_ptr<CUstream_st>> streams;
   std::map<cudaEvent_t, std::shared_ptr<CUevent_st>> events;
   size_t allocations = 0;
-  int device_count = 1, compute_major = 9, multiprocessors = 4;
+  int device_count = 1, driver_version = CUDART_VERSION, compute_major = 9, multiprocessors = 4;
   bool idle = false;
   size_t memory_left = SIZE_MAX;
   std::set<const std::byte*> reserved;  // of the device memory: address space alone
@@ -216,6 +216,7 @@ const std::byte* end_of_block(const void* pointer) {
 }
 
 void set_device_count(int count) { runtime().device_count = count; }
+void set_driver_version(int version) { runtime().driver_version = version; }
 void set_compute_major(int major) { runtime().compute_major = major; }
 void set_multiprocessors(int count) { runtime().multiprocessors = count; }
 void set_idle(bool idle) { runtime().idle = idle; }
@@ -238,7 +239,7 @@ cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = runtime().device_count > 0 ? CUDART_VERSION : 0;
+  *version = runtime().device_count > 0 ? runtime().driver_version : 0;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {

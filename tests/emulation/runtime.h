@@ -41,6 +41,8 @@ void set_memory_left(size_t bytes);
 
 /// How many devices cudaGetDeviceCount finds, 1 at first; with none it answers as a machine without a driver does.
 void set_device_count(int count);
+/// The CUDA version of the driver, the toolkit's at first.
+void set_driver_version(int version);
 /// Their compute capability: major 9 at first, minor 0.
 void set_compute_major(int major);
 /// Their multiprocessors, 4 at first; each has room for one block of those that run together.

@@ -61,6 +61,9 @@ TEST_CASE("cuda: a device that is not there or too old is refused in one line") 
           "the CUDA device 1, emulated device, is of compute capability 7.0; 8.0 (Ampere) or newer is needed; "
           "use --device cpu");
   emulation::set_compute_major(9);
+  emulation::set_driver_version(12000);
+  refused(1, "the driver is for CUDA 12.0; one for 12.1 or newer is needed; use --device cpu");
+  emulation::set_driver_version(CUDART_VERSION);
   emulation::set_device_count(0);
   refused(0, "no CUDA device (driver not found); use --device cpu");
   emulation::set_device_count(1);

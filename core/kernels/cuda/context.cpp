@@ -59,6 +59,13 @@ std::string open_device(int number) {
   if (number >= count)
     fail(ErrorCategory::unavailable, "no CUDA device ", number, ": there ",
          count == 1 ? std::string("is cuda:0 alone") : text("are cuda:0 to cuda:", count - 1));
+  // An older one runs what was built by a newer toolkit of its major version, but for kernels of so many arguments.
+  constexpr int kManyArguments = 12010;
+  int driver = 0;
+  check(cudaDriverGetVersion(&driver), "asking for the driver");
+  if (CUDART_VERSION >= kManyArguments && driver < kManyArguments)
+    fail(ErrorCategory::unavailable, "the driver is for CUDA ", driver / 1000, ".", driver % 1000 / 10,
+         "; one for 12.1 or newer is needed; use --device cpu");
   check(cudaSetDevice(number), "choosing the CUDA device");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, number), "asking for the CUDA device");
