@@ -190,8 +190,6 @@ struct IndexOptions {
   bool replace_damaged = false;
 };
 
-struct Interrupted {};
-
 // Both splits, or the one that is there; what is missing is told.
 std::vector<PictureSplit> splits_of(const fs::path& root) {
   std::vector<PictureSplit> splits;
@@ -217,7 +215,7 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
   const fs::path root = resolve_data_root(data.root, "");
   watch_for_interrupt();
   for (const PictureSplit& files : splits_of(root)) {
-    if (interrupted()) throw Interrupted{};  // while the other one's file was finished
+    stop_if_interrupted();  // while the other one's file was finished
     const PictureFolder pictures(files.folder, {.geometry = {}, .replace_damaged = options.replace_damaged});
     const fs::path file = options.to.empty() ? files.cache : fs::path(options.to) / files.cache.filename();
     std::error_code failure;
@@ -225,7 +223,7 @@ void run_index(const IndexOptions& options, const CommandContext& context) {
     const bool quiet = context.options.quiet;
     auto said = std::chrono::steady_clock::now();
     write_picture_index(file, pictures, options.resized, [&](int64_t done) {
-      if (interrupted()) throw Interrupted{};
+      stop_if_interrupted();
       const auto now = std::chrono::steady_clock::now();
       if (quiet || (now - said < std::chrono::seconds(10) && done < pictures.size())) return;
       said = now;

@@ -39,7 +39,8 @@ namespace {
 
 // Runs `logits_of` over all of `dataset`.
 template <typename F>
-Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
+Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers,
+                         const std::function<void()>& between = {}) {
   if (dataset->classes() != classes)
     fail(ErrorCategory::configuration, "the data set ", dataset->name(), " has ", dataset->classes(),
          " classes, the model ", classes);
@@ -62,6 +63,7 @@ Evaluation evaluate_with(F&& logits_of, int64_t classes, const std::shared_ptr<c
     std::ranges::copy(logits.data<float>(), result.logits.data<float>().begin() + result.count * classes);
     std::ranges::copy(batch->labels.data<int32_t>(), result.labels.data<int64_t>().begin() + result.count);
     result.count += count;
+    if (between) between();
   }
   const auto total = static_cast<double>(std::max<int64_t>(result.count, 1));
   result.top1 = 100 * static_cast<double>(top1) / total;
@@ -91,20 +93,24 @@ void require_same_classes(const std::string& checkpoint, const std::vector<std::
            ", that of the checkpoint ", printable(trained_on[i]), "; give the data it was trained on");
 }
 
-Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers) {
+Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers,
+                    const std::function<void()>& between) {
   require_channels(model, dataset->name(), dataset->channels());
-  const bool was_training = model.training();
-  model.set_training(false);
+  struct InEvaluation {
+    Model& model;
+    bool was_training = model.training();
+    explicit InEvaluation(Model& own) : model(own) { model.set_training(false); }
+    ~InEvaluation() { model.set_training(was_training); }
+  } in_evaluation(model);
   const Device device = device_of(model);
   const auto logits_of = [&](const Tensor& images) {
     return model.forward(Variable(images.on(device))).value().on(Device{});
   };
-  const Evaluation result = evaluate_with(logits_of, classes, dataset, workers);
+  const Evaluation result = evaluate_with(logits_of, classes, dataset, workers, between);
   if (device != Device{} && cuda_device().take_trouble()) {
     const std::string fault = fault_of_layers(model, *dataset);
     fail(ErrorCategory::diverged, fault.empty() ? "a layer cannot compute, and only on the device" : fault);
   }
-  model.set_training(was_training);
   return result;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,8 +32,9 @@ void require_same_classes(const std::string& checkpoint, const std::vector<std::
 
 /// Runs the model in evaluation mode over all of `dataset`; leaves it in the mode it was in.
 /// Error(configuration) when data and model differ in their number of classes or channels; Error(diverged) naming the
-/// layer when one can compute nothing, on a device too.
-Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1);
+/// layer when one can compute nothing, on a device too. `between` is called after each batch, and may throw.
+Evaluation evaluate(Model& model, int64_t classes, const std::shared_ptr<const Dataset>& dataset, int workers = 1,
+                    const std::function<void()>& between = {});
 
 /// The same by the integer engine (deploy/compile.h) on `device`: the same logits, bit for bit. The model lies on the
 /// CPU.

@@ -28,4 +28,8 @@ void stop_watching() {
 
 int interrupted() { return arrived; }
 
+void stop_if_interrupted() {
+  if (interrupted()) throw Interrupted{};
+}
+
 }  // namespace apotnet

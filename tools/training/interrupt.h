@@ -9,4 +9,9 @@ void stop_watching();
 /// 0, or the signal that arrived.
 int interrupted();
 
+/// Ends long work that a signal came into, and that is made again.
+struct Interrupted {};
+/// Throws Interrupted where a signal has arrived.
+void stop_if_interrupted();
+
 }  // namespace apotnet

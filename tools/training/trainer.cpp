@@ -82,7 +82,11 @@ TrainResult Trainer::train_stages() {
     Stage stage = resumed_ ? resume_stage() : begin_stage(number, from);
     train_stage(stage);
     if (interrupted()) break;
-    result.test = finish_stage(stage);
+    try {
+      result.test = finish_stage(stage);
+    } catch (const Interrupted&) {  // `last` is that of the end of the stage
+      break;
+    }
     if (number + 1 < run_.stages.size()) from = kept_checkpoint(stage, run_.stages[number + 1].init);
   }
   result.epochs = epochs_;
@@ -139,12 +143,13 @@ void Trainer::train_stage(Stage& stage) {
                                                   stage.config.label_smoothing);
   while (stage.position.epoch < stage.config.epochs && !interrupted()) {
     const EpochMetrics metrics = train_epoch(stage);
-    // An interrupt leaves the epoch to the resumed run, even behind its last step.
-    if (interrupted()) {
+    // An interrupt leaves the epoch to the resumed run, even behind its last step and in its validation.
+    try {
+      stop_if_interrupted();
+      finish_epoch(stage, metrics);
+    } catch (const Interrupted&) {
       save_inside_epoch(stage);
-      break;
     }
-    finish_epoch(stage, metrics);
   }
   device_steps_.reset();  // it refers to the stage
   alpha_gradients_.reset();
@@ -259,7 +264,8 @@ void Trainer::add_device_result(Stage& stage, const std::optional<StepResult>& r
 void Trainer::finish_epoch(Stage& stage, EpochMetrics metrics) {
   const std::string label = epoch_label(stage);
   const Evaluation found = located(label + ", validation", [&] {
-    return evaluate(*stage.model, data_.validation->classes(), data_.validation, static_cast<int>(run_.data.workers));
+    return evaluate(*stage.model, data_.validation->classes(), data_.validation, static_cast<int>(run_.data.workers),
+                    stop_if_interrupted);
   });
   // The loss of a step is computed before its update, so the last update of an epoch shows only here.
   if (!std::isfinite(found.loss)) fail_diverged(*stage.model, label + ", validation", found.loss);
@@ -300,7 +306,8 @@ Evaluation Trainer::finish_stage(const Stage& stage) {
       keep_under_name(folder_->checkpoint(name), kept);
   const OpenedModel best = open_model(more ? kept_checkpoint(stage, "best") : folder_->checkpoint("best"), {});
   if (options_.device != Device{}) best.model->move_to(options_.device);
-  Evaluation found = evaluate(*best.model, best.settings.classes, data_.test, static_cast<int>(run_.data.workers));
+  Evaluation found = evaluate(*best.model, best.settings.classes, data_.test, static_cast<int>(run_.data.workers),
+                              stop_if_interrupted);
   metrics_->append(TestMetrics{.stage = stage.position.stage,
                                .epoch = stage.position.epoch,
                                .run_epoch = epochs_before(stage.position.stage_number) + stage.position.epoch,

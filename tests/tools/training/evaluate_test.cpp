@@ -5,6 +5,8 @@
 #include <string>
 
 #include "core/base/error.h"
+#include "data/shapes10.h"
+#include "models/registry.h"
 
 using namespace apotnet;
 
@@ -41,4 +43,24 @@ TEST_CASE("classes of data and checkpoint are compared by name where both have n
           "last.safetensors: class 1 of things is \"c\", that of the checkpoint \"b\\x0a\"; give the data it was "
           "trained on");
   }
+}
+
+TEST_CASE("an evaluation can be ended between two batches, and leaves the network as it was") {
+  ModelSettings settings;
+  settings.name = "resnet8";
+  const auto model = make_model(settings);
+  Philox random(3, RandomStream::test);
+  model->initialize(random);
+  model->set_training(true);
+  const auto data = draw_shapes10(1, Split::test, 450);  // three batches
+  struct Ended {};
+  int batches = 0;
+  const auto end_at_second = [&] {
+    if (++batches == 2) throw Ended{};
+  };
+  CHECK_THROWS_AS(evaluate(*model, 10, data, 1, end_at_second), Ended);
+  CHECK(batches == 2);
+  CHECK(model->training());
+  CHECK(evaluate(*model, 10, data, 1, [&] { ++batches; }).count == 450);
+  CHECK(batches == 5);
 }
