@@ -211,8 +211,6 @@ TEST_CASE("cuda: a fused step repeats its bits, one by one and recorded, whateve
   }
 }
 
-namespace {}  // namespace
-
 TEST_CASE("cuda: golden: a fused training step of the authors' ResNet-20 on 32 images") {
   const AuthorsResnet20 authors;
   SKIP_WITHOUT(authors);

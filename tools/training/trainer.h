@@ -42,7 +42,7 @@ struct TrainResult {
   Evaluation test;                ///< of that checkpoint, on the test split
   int64_t epochs = 0, steps = 0;  ///< by this process
   double seconds = 0;
-  int signal = 0;  ///< that interrupted the run; during training, nothing was tested
+  int signal = 0;  ///< that interrupted the run, before its last test was done
 };
 
 /// Runs the stages of a configuration: epochs, learning rates, checkpoints, metrics. One step of it is

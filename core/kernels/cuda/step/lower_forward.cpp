@@ -114,21 +114,22 @@ bool Lowering::fusable(const Quantized& x, const Quantized& w, const Conv2dGeome
          fits_convolution(sizes_of(x.shape(), w.shape(), geometry));
 }
 
-StatisticsOutput Lowering::statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels) {
-  StatisticsOutput result{Tensor::zeros({2, channels}, DType::i64, kCuda), mean, variance, {}, {}, 0};
-  if (const TracedCall* const update = take_update(mean)) {
-    result.momentum = update->get<double>(3);
-    result.running_mean = update->get<Tensor>(4);
-    result.running_variance = update->get<Tensor>(5);
-  }
-  return result;
-}
-
-const TracedCall* Lowering::take_update(const Tensor& mean) {
+template <typename Output>
+const TracedCall* Lowering::take_update(const Tensor& mean, Output& output) {
   const size_t next = next_use(mean);
   if (next == trace_.size() || trace_[next].name != "update_running_statistics") return nullptr;
+  const TracedCall& update = trace_[next];
+  output.momentum = update.get<double>(3);
+  output.running_mean = update.get<Tensor>(4);
+  output.running_variance = update.get<Tensor>(5);
   done_[next] = true;
-  return &trace_[next];
+  return &update;
+}
+
+StatisticsOutput Lowering::statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels) {
+  StatisticsOutput result{Tensor::zeros({2, channels}, DType::i64, kCuda), mean, variance, {}, {}, 0};
+  take_update(mean, result);
+  return result;
 }
 
 // With its statistics, which follow it at once. It is launched where no chain computes it.
@@ -149,12 +150,7 @@ bool Lowering::convolve_image(const TracedCall& call) {
   image_->variance = trace_[next].get<Tensor>(2);
   done_[next] = true;
   std::vector<TracedCall> calls{call, trace_[next]};
-  if (const TracedCall* const update = take_update(image_->mean)) {
-    image_->momentum = update->get<double>(3);
-    image_->running_mean = update->get<Tensor>(4);
-    image_->running_variance = update->get<Tensor>(5);
-    calls.push_back(*update);
-  }
+  if (const TracedCall* const update = take_update(image_->mean, *image_)) calls.push_back(*update);
   emit([image = image_, calls] {
     if (!image->is_read()) return;
     for (const TracedCall& own : calls) own.replay(own, cuda_kernels());

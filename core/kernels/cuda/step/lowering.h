@@ -80,8 +80,9 @@ class Lowering {
   Operand normalised(const Tensor& x, const BatchNormTerms& norm);
   bool fusable(const Quantized& x, const Quantized& w, const Conv2dGeometry& geometry) const;
   StatisticsOutput statistics_of(const Tensor& mean, const Tensor& variance, int64_t channels);
-  // The update of running statistics by this mean, which is done with it; null where there is none.
-  const TracedCall* take_update(const Tensor& mean);
+  // The update of running statistics by this mean becomes a part of `output`, and is done with it; null: there is none.
+  template <typename Output>
+  const TracedCall* take_update(const Tensor& mean, Output& output);
 
   // The gradient of gy in bf16 for the weight gradient, written by the input gradient's launch where that reads it.
   Tensor stored_gradient(const Tensor& gy);

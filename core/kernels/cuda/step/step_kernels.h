@@ -108,9 +108,9 @@ struct ImageConvolution {
   Tensor y, mean, variance;               // f32 [N, H, W, O], [O]
   Tensor running_mean, running_variance;  // not defined: nothing to update
   double momentum = 0;
-  Tensor value;  // y behind batch norm and ReLU, as the step knows it
-  Tensor gw;     // f32, of the weights
-  bool begins_chain = false;
+  Tensor value;               // y behind batch norm and ReLU, as the step knows it
+  Tensor gw;                  // f32, of the weights
+  bool begins_chain = false;  // one at most: `calls` without it are counted once
   size_t calls = 1;  // of the step that have y or the value among their arguments, and the gradient of the weights,
                      // but for those in chains
 
